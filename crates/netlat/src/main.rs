@@ -1,1 +1,77 @@
-fn main() {}
+//! The program: command line, configuration, and the wiring of all the rest. Nothing else knows the command line.
+
+mod cli;
+mod commands;
+mod config;
+mod table;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command};
+use tracing_subscriber::filter::LevelFilter;
+
+/// How a command ended, where it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// A check said no (`demo`): exit status 1 without an error line.
+    Differs,
+    /// Something was found and the caller asked to be told by exit status 3.
+    Found,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose);
+    match run(cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Differs) => ExitCode::from(1),
+        Ok(Outcome::Found) => ExitCode::from(3),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: what failed, on what, what to do.
+            eprintln!("netlat: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let config = config::Config::load(cli.config.as_deref())?;
+    match cli.command {
+        Command::Server(args) => commands::server::run(args, &config),
+        Command::Worker(args) => commands::worker::run(args, &config),
+        Command::Probe(args) => commands::probe::run(args, &config),
+        Command::Stamp(args) => commands::stamp::run(args),
+        Command::Reflect(args) => commands::reflect::run(args),
+        Command::Path(args) => commands::path::run(args),
+        Command::Report(args) => commands::report::run(args, &config),
+        Command::Export(args) => commands::export::run(args, &config),
+        Command::Demo(args) => commands::demo::run(args, cli.verbose),
+        Command::LabRelay { arguments } => commands::demo::relay(arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "netlat", &mut std::io::stdout());
+            Ok(Outcome::Done)
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false).with_ansi(!plain).init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,1 +1,26 @@
-//! server
+//! The main server: gives sessions, receives and answers probes, joins what both sides saw, stores it, reports it.
+//!
+//! Probe sockets live on threads of their own, the control plane on tokio, the store on one thread (`ingest`).
+
+mod answers;
+pub mod api;
+mod coordinator;
+mod counters;
+mod dns;
+mod error;
+mod http;
+mod ingest;
+mod limits;
+mod listen;
+mod observe;
+pub mod reflect;
+pub mod report;
+pub mod secrets;
+mod sessions;
+mod stream;
+mod tcp;
+mod tls;
+mod udp;
+
+pub use error::ServerError;
+pub use listen::{Announcement, Server, ServerConfig, write_private};

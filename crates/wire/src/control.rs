@@ -30,8 +30,8 @@ const MASKED_LEN: usize = 8;
 
 /// Builds a packet of exactly `len` bytes into `out`, which is cleared first.
 ///
-/// [`WireError::TooShort`] below [`CONTROL_MIN_LEN`], [`WireError::Unsupported`] above what UDP carries or for a sequence
-/// above [`SEQUENCE_MAX`](crate::SEQUENCE_MAX).
+/// [`WireError::TooShort`] below [`CONTROL_MIN_LEN`], [`WireError::Unsupported`] above what UDP carries or for a
+/// sequence above [`SEQUENCE_MAX`](crate::SEQUENCE_MAX).
 pub fn build_control(
     out: &mut Vec<u8>,
     session: u32,
@@ -49,7 +49,7 @@ pub fn build_control(
     }
     let plaintext = header.bytes()?;
     out.resize(len, 0);
-    let build = || {
+    let mut build = || {
         let peeked = Peeked { session, sequence: header.sequence };
         let (clear, sealed) = out.split_first_chunk_mut::<MASKED_LEN>().ok_or(WireError::TooShort)?;
         let (body, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or(WireError::TooShort)?;

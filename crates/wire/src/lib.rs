@@ -1,7 +1,7 @@
 //! Every byte layout of a probe, and nothing else: no I/O, no clock, no randomness, no sibling crate.
 //!
-//! Whatever varies (ids, keys, times, filler bytes) is an argument. No function here panics, whatever bytes it is given:
-//! a parser answers with a [`WireError`], and `Ok(None)` where a stream simply has not delivered enough yet.
+//! Whatever varies (ids, keys, times, filler bytes) is an argument. No function here panics, whatever bytes it is
+//! given: a parser answers with a [`WireError`], and `Ok(None)` where a stream simply has not delivered enough yet.
 #![no_std]
 
 extern crate alloc;

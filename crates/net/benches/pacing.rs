@@ -1,0 +1,78 @@
+//! How far from its planned time a packet leaves at 1000 packets per second, by the kernel's transmit stamps; none is
+//! skipped, late ones are sent at once. Beside it the same with std's sleep and the default timer slack.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use net::pacing::{set_timer_slack, sleep_until};
+use net::{Clock, UdpOptions, UdpProbeSocket};
+use support::{full_run, quantile};
+use wire::Tos;
+
+const INTERVAL_NS: u64 = 1_000_000;
+
+fn main() {
+    let count = if full_run() { 20_000 } else { 200 };
+    let plain = std::thread::spawn(move || {
+        run("std::thread::sleep", count / 4, |until| {
+            std::thread::sleep(Duration::from_nanos(until.saturating_sub(Clock::monotonic_ns())));
+        })
+    });
+    let theirs = plain.join().unwrap();
+    set_timer_slack(1).unwrap();
+    let ours = run("net::pacing", count, sleep_until);
+    println!("pacing  p50 ratio {:.3}", ours / theirs);
+}
+
+/// Returns the median, in microseconds.
+fn run(name: &str, count: usize, mut sleep: impl FnMut(u64)) -> f64 {
+    let socket = UdpProbeSocket::bind("127.0.0.1:0".parse().unwrap(), &UdpOptions::default()).unwrap();
+    let sink = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = sink.local_addr().unwrap();
+    let start = Clock::monotonic_ns() + 10 * INTERVAL_NS;
+    // Realtime less monotonic, as it was when the packet was sent.
+    let mut epochs = Vec::with_capacity(count);
+    let mut left = vec![None; count];
+    let mut collect = |socket: &UdpProbeSocket| {
+        socket
+            .transmit_stamps(&mut |stamp| {
+                let payload = wire::frame::udp_in_frame(stamp.frame).unwrap().1.payload;
+                let number = u32::from_be_bytes(*payload.first_chunk().unwrap()) as usize;
+                left[number] = Some(stamp.stamp.0);
+            })
+            .unwrap();
+    };
+    let clock = Clock::identity();
+    for number in 0..count {
+        sleep(start + number as u64 * INTERVAL_NS);
+        socket.send_to(&(number as u32).to_be_bytes().repeat(40), Some(to), Tos::from_byte(0xb8), None).unwrap();
+        epochs.push((0..3).map(|_| epoch(&clock)).min_by_key(|(width, _)| *width).unwrap().1);
+        collect(&socket);
+    }
+    while socket.wait(Some(Duration::from_millis(100))).unwrap().error_queue {
+        collect(&socket);
+    }
+    let mut errors: Vec<f64> = left
+        .iter()
+        .zip(&epochs)
+        .enumerate()
+        .map(|(number, (stamp, epoch))| {
+            let planned = (start + number as u64 * INTERVAL_NS) as i64;
+            let left = stamp.unwrap_or_else(|| panic!("packet {number} has no stamp"));
+            ((left - epoch - planned) as f64 / 1e3).abs()
+        })
+        .collect();
+    let (p50, p99, max) = (quantile(&mut errors, 0.5), quantile(&mut errors, 0.99), quantile(&mut errors, 1.0));
+    println!("pacing  {name:20} {count} packets   p50 {p50:8.1} us   p99 {p99:8.1} us   max {max:8.1} us");
+    p50
+}
+
+/// Width of the reading, and realtime less monotonic.
+fn epoch(clock: &Clock) -> (u64, i64) {
+    let before = Clock::monotonic_ns();
+    let now = clock.now().0;
+    let after = Clock::monotonic_ns();
+    (after - before, now - (before + (after - before) / 2) as i64)
+}

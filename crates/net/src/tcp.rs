@@ -1,0 +1,449 @@
+//! TCP connections as probes: the ToS they are sent with, kernel times of what goes out and comes in, the marks a socket
+//! shows, and the kernel's own round-trip times. For plain threads; every wait has a limit.
+//!
+//! TCP keeps the two ECN bits to itself: of a ToS only the DSCP is sent.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use libc::c_int;
+use model::{Tos, UnixNanos};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::ancillary::{Incoming, Messages, software_stamp};
+use crate::error::{NetError, bind_hint};
+use crate::sys::{self, SocketTimeout, get_option, set_option};
+
+const BACKLOG: c_int = 1024;
+const RECEIVE_STAMPS: u32 = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_RX_SOFTWARE;
+/// Only on established connections: the kernel counts bytes from the moment OPT_ID is set.
+const ALL_STAMPS: u32 = RECEIVE_STAMPS
+    | libc::SOF_TIMESTAMPING_TX_SOFTWARE
+    | libc::SOF_TIMESTAMPING_OPT_ID
+    | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+
+#[derive(Clone, Debug, Default)]
+pub struct TcpOptions {
+    /// Connect from this address of the host.
+    pub source: Option<IpAddr>,
+}
+
+/// An established connection.
+#[derive(Debug)]
+pub struct TcpProbe {
+    socket: Socket,
+    ipv6: bool,
+    accepted: bool,
+    receive_timeout: SocketTimeout,
+    send_timeout: SocketTimeout,
+    connect_time: Option<Duration>,
+    saved_syn: Vec<u8>,
+}
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpReceived {
+    /// 0: the peer closed.
+    pub length: usize,
+    /// When the segment with the last of these bytes arrived; the kernel's, unshifted.
+    pub stamp: Option<UnixNanos>,
+}
+
+/// When bytes left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpTransmitStamp {
+    /// Position of the last byte of one `send`, counted from 0 over all that was sent. A retransmission gives another stamp
+    /// for the same byte: the first counts.
+    pub last_byte: u32,
+    /// The kernel's, unshifted.
+    pub stamp: UnixNanos,
+}
+
+/// Which packet of the peer a mark was on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkOf {
+    /// The ACK that ended the handshake.
+    HandshakeAck,
+    /// The latest that was received in order.
+    LatestPacket,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceivedMark {
+    pub tos: Tos,
+    pub ttl: Option<u8>,
+    pub of: MarkOf,
+}
+
+/// From TCP_INFO.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Smoothed.
+    pub rtt: Duration,
+    pub rtt_variation: Duration,
+    /// `None` before the first sample.
+    pub min_rtt: Option<Duration>,
+    /// Segments sent again, SYN included.
+    pub retransmits: u32,
+}
+
+impl TcpProbe {
+    /// The SYN and all that follows carry the ToS's DSCP.
+    pub fn connect(to: SocketAddr, tos: Tos, timeout: Duration, options: &TcpOptions) -> Result<TcpProbe, NetError> {
+        let connect = || {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+            set_tos(&socket, to.is_ipv6(), tos)?;
+            show_marks(&socket, to.is_ipv6())?;
+            set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, RECEIVE_STAMPS as c_int)?;
+            if let Some(source) = options.source {
+                socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+            }
+            let started = Instant::now();
+            socket.connect_timeout(&SockAddr::from(to), timeout.max(Duration::from_millis(1)))?;
+            let taken = started.elapsed();
+            TcpProbe::established(socket, to.is_ipv6(), Some(taken), Vec::new())
+        };
+        connect().map_err(|error: io::Error| {
+            let hint = match error.kind() {
+                io::ErrorKind::ConnectionRefused => Some("nothing listens there, or a firewall refuses"),
+                _ => None,
+            };
+            NetError::new("connecting to", to, error).with_hint(hint)
+        })
+    }
+
+    fn established(
+        socket: Socket,
+        ipv6: bool,
+        connect_time: Option<Duration>,
+        saved_syn: Vec<u8>,
+    ) -> io::Result<TcpProbe> {
+        socket.set_nonblocking(false)?;
+        socket.set_tcp_nodelay(true)?;
+        set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, ALL_STAMPS as c_int)?;
+        Ok(TcpProbe {
+            socket,
+            ipv6,
+            accepted: connect_time.is_none(),
+            receive_timeout: SocketTimeout::receive(),
+            send_timeout: SocketTimeout::send(),
+            connect_time,
+            saved_syn,
+        })
+    }
+
+    pub fn local_addr(&self) -> Result<SocketAddr, NetError> {
+        address(self.socket.local_addr(), "asking for the local address of")
+    }
+
+    pub fn peer_addr(&self) -> Result<SocketAddr, NetError> {
+        address(self.socket.peer_addr(), "asking for the peer of")
+    }
+
+    /// From the call to its return, in user space; [`TcpInfo::min_rtt`] is the kernel's. `None` on an accepted connection.
+    pub fn connect_time(&self) -> Option<Duration> {
+        self.connect_time
+    }
+
+    /// Of everything sent from now on.
+    pub fn set_tos(&self, tos: Tos) -> Result<(), NetError> {
+        set_tos(&self.socket, self.ipv6, tos).map_err(|error| self.failed("setting the ToS of", error))
+    }
+
+    /// Sends all of it, in one segment where it fits one.
+    pub fn send(&self, bytes: &[u8], timeout: Duration) -> Result<(), NetError> {
+        let failed = |error| self.failed("sending to", error);
+        let started = Instant::now();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let left = timeout.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(failed(io::ErrorKind::TimedOut.into()));
+            }
+            self.send_timeout.set(self.socket.as_fd(), Some(left)).map_err(failed)?;
+            match self.socket.send_with_flags(rest, libc::MSG_NOSIGNAL) {
+                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits at most `timeout` for bytes. When the time is over: an error with [`NetError::is_timeout`].
+    pub fn receive(&self, buffer: &mut [u8], timeout: Duration) -> Result<TcpReceived, NetError> {
+        let failed = |error| self.failed("receiving from", error);
+        let started = Instant::now();
+        let mut control = [0u8; 256];
+        loop {
+            let left = timeout.saturating_sub(started.elapsed());
+            let flags = if left.is_zero() { libc::MSG_DONTWAIT } else { 0 };
+            if !left.is_zero() {
+                self.receive_timeout.set(self.socket.as_fd(), Some(left)).map_err(failed)?;
+            }
+            match sys::receive_message(self.socket.as_fd(), buffer, &mut control, flags) {
+                Ok(message) => {
+                    let stamp = Incoming::parse(&control[..message.control_len]).stamp;
+                    return Ok(TcpReceived { length: message.len, stamp });
+                }
+                Err(error) if left.is_zero() && error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(failed(io::ErrorKind::TimedOut.into()));
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Takes the transmit stamps that are there, without waiting. Returns how many.
+    pub fn transmit_stamps(&self, f: &mut dyn FnMut(TcpTransmitStamp)) -> Result<usize, NetError> {
+        let mut control = [0u8; 256];
+        let mut stamps = 0;
+        loop {
+            let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+            let message = match sys::receive_message(self.socket.as_fd(), &mut [], &mut control, flags) {
+                Ok(message) => message,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(stamps),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.failed("reading the error queue of the connection with", error)),
+            };
+            if let Some(stamp) = transmit_stamp(&control[..message.control_len]) {
+                stamps += 1;
+                f(stamp);
+            }
+        }
+    }
+
+    /// Waits until a transmit stamp is there, or the time is over. Received bytes do not end the wait.
+    pub fn wait_transmit_stamp(&self, timeout: Duration) -> Result<bool, NetError> {
+        sys::poll(self.socket.as_fd(), 0, Some(timeout))
+            .map(|events| events & libc::POLLERR != 0)
+            .map_err(|error| self.failed("waiting on the connection with", error))
+    }
+
+    /// The mark of the peer's packets, as far as a socket shows it. IPv6: of the latest packet. IPv4: of the ACK that ended
+    /// the handshake, and only where the connection was accepted; `None` otherwise.
+    pub fn received_mark(&self) -> Result<Option<ReceivedMark>, NetError> {
+        if !self.ipv6 && !self.accepted {
+            return Ok(None);
+        }
+        let (level, option) = match self.ipv6 {
+            false => (libc::SOL_IP, libc::IP_PKTOPTIONS),
+            true => (libc::SOL_IPV6, libc::IPV6_2292PKTOPTIONS),
+        };
+        let mut control = [0u8; 256];
+        let length = get_option(self.socket.as_fd(), level, option, &mut control)
+            .map_err(|error| self.failed("reading the received mark of the connection with", error))?;
+        let seen = Incoming::parse(&control[..length]);
+        let of = if self.ipv6 { MarkOf::LatestPacket } else { MarkOf::HandshakeAck };
+        Ok(seen.tos.map(|tos| ReceivedMark { tos, ttl: seen.ttl, of }))
+    }
+
+    pub fn info(&self) -> Result<TcpInfo, NetError> {
+        // SAFETY: all fields are integers, for which zero is a value. An older kernel fills a shorter part.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        get_option(self.socket.as_fd(), libc::SOL_TCP, libc::TCP_INFO, &mut info)
+            .map_err(|error| self.failed("reading TCP_INFO of the connection with", error))?;
+        let microseconds = |value: u32| Duration::from_micros(value.into());
+        Ok(TcpInfo {
+            rtt: microseconds(info.tcpi_rtt),
+            rtt_variation: microseconds(info.tcpi_rttvar),
+            min_rtt: Some(info.tcpi_min_rtt).filter(|rtt| !matches!(*rtt, 0 | u32::MAX)).map(microseconds),
+            retransmits: info.tcpi_total_retrans,
+        })
+    }
+
+    /// IP and TCP header of the SYN that opened an accepted connection (`wire::frame::tcp_in_frame`). Empty where the kernel
+    /// kept none: it answered with a SYN cookie, or this side connected.
+    pub fn saved_syn(&self) -> &[u8] {
+        &self.saved_syn
+    }
+
+    /// ToS and TTL the SYN arrived with. Its ECN bits say whether the peer set them, not what became of TCP's own.
+    pub fn syn_mark(&self) -> Option<(Tos, u8)> {
+        let packet = wire::frame::IpPacket::parse(&self.saved_syn).ok()?;
+        Some((packet.tos, packet.ttl))
+    }
+
+    pub fn shutdown_write(&self) -> Result<(), NetError> {
+        self.socket
+            .shutdown(std::net::Shutdown::Write)
+            .map_err(|error| self.failed("closing the connection with", error))
+    }
+
+    #[cold]
+    fn failed(&self, operation: &'static str, error: io::Error) -> NetError {
+        let peer = self.socket.peer_addr().ok().and_then(|peer| peer.as_socket());
+        NetError::new(operation, peer.map_or_else(|| "a closed connection".to_owned(), |peer| peer.to_string()), error)
+    }
+}
+
+impl AsFd for TcpProbe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Accepts connections and keeps their SYNs (TCP_SAVE_SYN).
+#[derive(Debug)]
+pub struct TcpProbeListener {
+    socket: Socket,
+    ipv6: bool,
+}
+
+impl TcpProbeListener {
+    /// Port 0: the kernel's choice. An IPv6 listener does not take IPv4.
+    pub fn bind(address: SocketAddr) -> Result<TcpProbeListener, NetError> {
+        let bind = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            // A restarted server takes its port back though old connections still linger.
+            socket.set_reuse_address(true)?;
+            socket.bind(&SockAddr::from(address))?;
+            let listener = TcpProbeListener::prepare(socket, address.is_ipv6())?;
+            listener.socket.listen(BACKLOG)?;
+            Ok(listener)
+        };
+        bind().map_err(|error: io::Error| {
+            let hint = bind_hint(&error, address.port());
+            NetError::new("listening for TCP on", address, error).with_hint(hint)
+        })
+    }
+
+    /// Takes over a listening socket (LISTEN_FDS).
+    pub fn from_fd(fd: OwnedFd) -> Result<TcpProbeListener, NetError> {
+        let socket = Socket::from(fd);
+        let take = || {
+            if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a listening TCP socket"));
+            }
+            let address = socket.local_addr()?.as_socket();
+            let address =
+                address.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not a TCP socket"))?;
+            TcpProbeListener::prepare(socket, address.is_ipv6())
+        };
+        take().map_err(|error| NetError::new("taking over a TCP listener from", "a file descriptor", error))
+    }
+
+    /// What connections inherit.
+    fn prepare(socket: Socket, ipv6: bool) -> io::Result<TcpProbeListener> {
+        socket.set_nonblocking(true)?;
+        set_option(socket.as_fd(), libc::SOL_TCP, libc::TCP_SAVE_SYN, 1)?;
+        set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, RECEIVE_STAMPS as c_int)?;
+        show_marks(&socket, ipv6)?;
+        Ok(TcpProbeListener { socket, ipv6 })
+    }
+
+    pub fn local_addr(&self) -> Result<SocketAddr, NetError> {
+        address(self.socket.local_addr(), "asking for the address of")
+    }
+
+    /// The SYN-ACK is sent with the listener's ToS, before a program can say otherwise; 0 unless set here.
+    pub fn set_tos(&self, tos: Tos) -> Result<(), NetError> {
+        set_tos(&self.socket, self.ipv6, tos)
+            .map_err(|error| NetError::new("setting the ToS of", "a TCP listener", error))
+    }
+
+    /// The next connection; `None` on timeout, on a signal, and when the peer gave up meanwhile.
+    pub fn accept(&self, timeout: Option<Duration>) -> Result<Option<TcpProbe>, NetError> {
+        let failed = |error: io::Error| {
+            let hint = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+                .then_some("too many open files; raise the limit (ulimit -n)");
+            match self.local_addr() {
+                Ok(address) => NetError::new("accepting a connection on", address, error),
+                Err(_) => NetError::new("accepting a connection on", "a TCP listener", error),
+            }
+            .with_hint(hint)
+        };
+        if timeout != Some(Duration::ZERO) {
+            sys::poll(self.socket.as_fd(), libc::POLLIN, timeout).map_err(failed)?;
+        }
+        let accept = || {
+            let (socket, _) = self.socket.accept()?;
+            let saved_syn = saved_syn(socket.as_fd());
+            TcpProbe::established(socket, self.ipv6, None, saved_syn)
+        };
+        match accept() {
+            Ok(probe) => Ok(Some(probe)),
+            Err(error) if is_about_one_connection(&error) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+impl AsFd for TcpProbeListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Errors of accept(2) after which the next call may succeed at once (its manual page names them).
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EAGAIN
+                | libc::EINTR
+                | libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::EPROTO
+                | libc::ENOTCONN
+                // SO_TIMESTAMPING with OPT_ID on a connection that was reset before it was accepted.
+                | libc::EINVAL
+                | libc::EPERM
+        )
+    )
+}
+
+/// The kernel gives it once.
+fn saved_syn(fd: BorrowedFd<'_>) -> Vec<u8> {
+    let mut headers = [0u8; 512];
+    match get_option(fd, libc::SOL_TCP, libc::TCP_SAVED_SYN, &mut headers) {
+        Ok(length) => headers[..length].to_vec(),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn transmit_stamp(control: &[u8]) -> Option<TcpTransmitStamp> {
+    let mut stamp = None;
+    let mut last_byte = None;
+    for (level, kind, data) in Messages::new(control) {
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => stamp = software_stamp(data),
+            // struct sock_extended_err: the origin at 4, the byte's position at 12.
+            (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
+                if data.get(4) == Some(&libc::SO_EE_ORIGIN_TIMESTAMPING) =>
+            {
+                last_byte = data.get(12..).and_then(|data| data.first_chunk()).map(|id| u32::from_ne_bytes(*id));
+            }
+            _ => {}
+        }
+    }
+    Some(TcpTransmitStamp { last_byte: last_byte?, stamp: stamp? })
+}
+
+fn set_tos(socket: &Socket, ipv6: bool, tos: Tos) -> io::Result<()> {
+    let (level, option) = match ipv6 {
+        false => (libc::SOL_IP, libc::IP_TOS),
+        true => (libc::SOL_IPV6, libc::IPV6_TCLASS),
+    };
+    set_option(socket.as_fd(), level, option, c_int::from(tos.byte()))
+}
+
+fn show_marks(socket: &Socket, ipv6: bool) -> io::Result<()> {
+    let (level, options) = match ipv6 {
+        false => (libc::SOL_IP, [libc::IP_RECVTOS, libc::IP_RECVTTL]),
+        true => (libc::SOL_IPV6, [libc::IPV6_RECVTCLASS, libc::IPV6_RECVHOPLIMIT]),
+    };
+    options.into_iter().try_for_each(|option| set_option(socket.as_fd(), level, option, 1))
+}
+
+fn address(found: io::Result<SockAddr>, operation: &'static str) -> Result<SocketAddr, NetError> {
+    found
+        .and_then(|address| address.as_socket().ok_or(io::ErrorKind::InvalidData.into()))
+        .map_err(|error| NetError::new(operation, "a TCP socket", error))
+}

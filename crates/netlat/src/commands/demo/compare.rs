@@ -1,0 +1,162 @@
+//! Each city's policy beside what was found. Pure: a scenario and a report in, a verdict out.
+
+use std::collections::BTreeSet;
+
+use lab::pathology::{name_of_dscp_map, name_of_ecn_map};
+use lab::{City, Protocol, Scenario, Traffic};
+use model::report::{EcnFinding, Path, Pathology, Remarking, Report};
+use model::{Direction, Dscp, Ecn, Family, Kind, Tos};
+use serde::Serialize;
+
+use crate::table;
+
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    pub schema: &'static str,
+    /// Everything that could be compared agrees, and something was compared for every city.
+    pub ok: bool,
+    pub cities: Vec<CityVerdict>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct CityVerdict {
+    pub city: String,
+    /// What the scenario says of the city.
+    pub policy: String,
+    pub ok: bool,
+    pub checks: Vec<Check>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Check {
+    pub direction: Direction,
+    pub family: Family,
+    pub kind: Kind,
+    pub expected: Pathology,
+    pub found: Pathology,
+    pub expected_ecn: EcnFinding,
+    pub found_ecn: EcnFinding,
+    /// `agrees`, `differs`, or `not-observable` (this socket cannot show the marks; see `reason`).
+    pub result: CheckResult,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckResult {
+    Agrees,
+    Differs,
+    NotObservable,
+}
+
+pub fn compare(scenario: &Scenario, report: &Report, probe_port: u16) -> Verdict {
+    let cities: Vec<CityVerdict> =
+        scenario.cities.iter().map(|city| compare_city(city, report, probe_port)).collect();
+    Verdict { schema: "netlat.demo/1", ok: cities.iter().all(|city| city.ok), cities }
+}
+
+fn compare_city(city: &City, report: &Report, probe_port: u16) -> CityVerdict {
+    let mut checks = Vec::new();
+    for path in report.paths.iter().filter(|path| path.worker.as_str() == city.name) {
+        for remarking in path.remarking.iter().filter(|remarking| remarking.kind != Kind::Icmp) {
+            checks.push(check(city, path, remarking, probe_port));
+        }
+    }
+    // A city of which nothing was seen, or only one way or one family, is no success.
+    let covered = |direction, family| {
+        checks.iter().any(|check: &Check| {
+            check.direction == direction && check.family == family && check.result == CheckResult::Agrees
+        })
+    };
+    let complete = Family::ALL
+        .into_iter()
+        .all(|family| [Direction::Up, Direction::Down].into_iter().all(|direction| covered(direction, family)));
+    let ok = complete && checks.iter().all(|check| check.result != CheckResult::Differs);
+    CityVerdict { city: city.name.clone(), policy: city.summary.clone(), ok, checks }
+}
+
+fn traffic(path: &Path, kind: Kind, probe_port: u16) -> Traffic {
+    let (protocol, port) = match kind {
+        Kind::Http | Kind::Tls => (Protocol::Tcp, probe_port),
+        Kind::Dns => (Protocol::Udp, probe_port + 1),
+        _ => (Protocol::Udp, probe_port),
+    };
+    Traffic::new(path.direction, protocol, path.family).on_port(port)
+}
+
+fn check(city: &City, path: &Path, remarking: &Remarking, probe_port: u16) -> Check {
+    let kind = remarking.kind;
+    let traffic = traffic(path, kind, probe_port);
+    let sent = |of: fn(&model::report::Class) -> u8| -> BTreeSet<u8> {
+        path.classes.iter().filter(|class| class.kind == kind).map(of).collect()
+    };
+    let (dscps, ecns) = (sent(|class| class.dscp), sent(|class| class.ecn));
+    let map: Vec<_> = city.dscp_truth(&traffic).into_iter().filter(|(dscp, _)| dscps.contains(&dscp.get())).collect();
+    let expected = name_of_dscp_map(&map);
+    let expected_ecn = if kind.is_tcp() {
+        EcnFinding::Unsupported
+    } else if ecns.len() == 4 {
+        name_of_ecn_map(&city.ecn_truth(&traffic))
+    } else {
+        EcnFinding::Inconclusive
+    };
+    // The name says little where a rewrite is partial: every received mark must be one that the policies make.
+    let stray = remarking.map.iter().find(|row| {
+        let sent = Tos::new(Dscp::new(row.dscp_sent).unwrap_or_default(), Ecn::NotEct);
+        let received = |tos: &(Tos, f64)| tos.0.dscp().get() == row.dscp_received;
+        !city.truth_of(&traffic, sent).received().iter().any(received)
+    });
+    // An unprivileged IPv4 TCP socket does not show the mark of what it receives; everything else must be seen.
+    let hidden = kind.is_tcp() && path.family == Family::Ipv4 && path.direction == Direction::Down;
+    let not_observable = hidden && remarking.pathology == Pathology::Inconclusive && remarking.reason.is_some();
+    let agrees = remarking.pathology == expected && remarking.ecn == expected_ecn && stray.is_none();
+    let result = match (not_observable, agrees) {
+        (true, _) => CheckResult::NotObservable,
+        (false, true) => CheckResult::Agrees,
+        (false, false) => CheckResult::Differs,
+    };
+    let stray = stray.map(|row| format!("{} arrived as {}, which no policy makes", row.dscp_sent, row.dscp_received));
+    Check {
+        direction: path.direction,
+        family: path.family,
+        kind,
+        expected,
+        found: remarking.pathology,
+        expected_ecn,
+        found_ecn: remarking.ecn,
+        result,
+        reason: stray.or_else(|| remarking.reason.clone()),
+    }
+}
+
+pub fn table(verdict: &Verdict) -> String {
+    let mut out = String::new();
+    for city in &verdict.cities {
+        out.push_str(&format!("\n{}  {}\n", city.city, city.policy));
+        let mut rows =
+            table::new(&["way", "ip", "kind", "policy makes", "found", "ECN: policy makes", "found", "result"]);
+        for check in &city.checks {
+            let result = match check.result {
+                CheckResult::Agrees => "agrees",
+                CheckResult::Differs => "DIFFERS",
+                CheckResult::NotObservable => "not observable by this socket",
+            };
+            rows.add_row([
+                check.direction.name(),
+                check.family.name(),
+                check.kind.name(),
+                check.expected.name(),
+                check.found.name(),
+                check.expected_ecn.name(),
+                check.found_ecn.name(),
+                result,
+            ]);
+        }
+        if city.checks.is_empty() {
+            out.push_str("  nothing was measured\n");
+        }
+        rows.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
+    }
+    out.push_str(if verdict.ok { "\nEvery finding agrees with its policy.\n" } else { "\nFINDINGS DIFFER FROM POLICIES.\n" });
+    out
+}

@@ -1,0 +1,199 @@
+//! `netlat demo`: the whole system on this machine. Cities in network namespaces with known policies, a real server, real
+//! workers; a live table; at the end each policy beside its finding.
+
+mod compare;
+mod view;
+
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use lab::{Lab, Place, RelayProgram, Scenario};
+use model::report::Report;
+
+use crate::Outcome;
+use crate::cli::DemoArgs;
+
+/// Inside the lab's own `/run`, which vanishes with it however the demo ends.
+const PRIVATE_DIR: &str = "/run/netlat-demo";
+const CONTROL_PORT: u16 = 8443;
+const PROBE_PORT: u16 = 8620;
+const SERVER_START: Duration = Duration::from_secs(20);
+
+/// What the demo's workers do. All 64 DSCP on the voice-like kinds; the four ECN code points; four classes on the rest.
+const TASKS: &str = r#"
+[[task]]
+id = "marks"
+kinds = ["rtp", "udp"]
+dscp = [0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59,60,61,62,63]
+rate_pps = 80
+
+[[task]]
+id = "ecn"
+kinds = ["rtp", "udp", "dns"]
+dscp = [0, 46]
+ecn = [0, 1, 2, 3]
+rate_pps = 12
+
+[[task]]
+id = "classes"
+kinds = ["dns", "http", "tls", "icmp"]
+dscp = [0, 34, 46, 54]
+rate_pps = 8
+"#;
+
+pub fn run(args: DemoArgs, verbose: u8) -> anyhow::Result<Outcome> {
+    // Outside the lab this runs the program again inside it and does not return.
+    lab::enter()?;
+    let scenario = match &args.scenario {
+        Some(path) => Scenario::read(path)?,
+        None => Scenario::demo()?,
+    };
+    let dir = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(PRIVATE_DIR));
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let relay = RelayProgram { program: program.clone(), arguments: vec!["lab-relay".to_owned()] };
+    note(&format!("building the lab '{}': {} cities, one server", scenario.name, scenario.cities.len()));
+    let lab = Lab::up(&scenario, &relay)?;
+    for warning in lab.warnings() {
+        note(warning);
+    }
+    let mut programs = Programs::default();
+    start(&lab, &program, &dir, verbose, &mut programs)?;
+    let duration = match args.duration {
+        Some(seconds) => Some(Duration::from_secs(u64::from(seconds))),
+        None if std::io::stdout().is_terminal() && !args.json => None,
+        None => Some(Duration::from_secs(30)),
+    };
+    let report = watch(&dir, &mut programs, duration, args.json)?;
+    // The workers keep running until the report is read; then nothing of them is needed any more.
+    drop(programs);
+    let verdict = compare::compare(&scenario, &report, PROBE_PORT);
+    if args.json {
+        super::print_json(&verdict)?;
+    } else {
+        write!(std::io::stdout().lock(), "{}", compare::table(&verdict))?;
+    }
+    lab.down();
+    Ok(if verdict.ok { Outcome::Done } else { Outcome::Differs })
+}
+
+/// The hidden subcommand that a lab starts for a city's delay line.
+pub fn relay(arguments: Vec<String>) -> anyhow::Result<Outcome> {
+    let argument = arguments.first().map(String::as_str).unwrap_or_default();
+    lab::relay::run(&lab::relay::Relay::from_argument(argument)?)?;
+    Ok(Outcome::Done)
+}
+
+/// Progress goes to stderr, so that stdout holds the tables or the one JSON document.
+fn note(line: &str) {
+    eprintln!("netlat demo: {line}");
+}
+
+/// Programs of the demo; dropping kills them.
+#[derive(Default)]
+struct Programs(Vec<(String, Child)>);
+
+impl Programs {
+    fn start(&mut self, name: &str, command: &mut Command, log: &Path) -> anyhow::Result<()> {
+        let file = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let errors = file.try_clone().context("cannot share a log file")?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(errors)
+            .spawn()
+            .with_context(|| format!("cannot start the {name}"))?;
+        self.0.push((name.to_owned(), child));
+        Ok(())
+    }
+
+    /// An error that names a program which ended by itself, with the last line it wrote.
+    fn check(&mut self, dir: &Path) -> anyhow::Result<()> {
+        for (name, child) in &mut self.0 {
+            if let Some(status) = child.try_wait().context("cannot look after the programs")? {
+                let log = fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_default();
+                let last = log.lines().last().unwrap_or("it wrote nothing");
+                bail!("the {name} ended ({status}): {last}");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn start(lab: &Lab, program: &Path, dir: &Path, verbose: u8, programs: &mut Programs) -> anyhow::Result<()> {
+    let config = dir.join("netlat.toml");
+    fs::write(&config, TASKS).with_context(|| format!("cannot write {}", config.display()))?;
+    let join = dir.join("workers.join");
+    let _ = fs::remove_file(&join);
+    let flags = vec!["-v"; usize::from(verbose)];
+    let mut server = lab.command(Place::Server, program)?;
+    let [v4, v6] = [model::Family::Ipv4, model::Family::Ipv6].map(|family| lab::addresses::server(family).to_string());
+    server
+        .args(["server", "--listen", &format!("[::]:{CONTROL_PORT}"), "--probe-port", &PROBE_PORT.to_string()])
+        .args(["--advertise", &format!("{v4},{v6}")])
+        .arg("--data-dir")
+        .arg(dir.join("server"))
+        .arg("--join-file")
+        .arg(&join)
+        .arg("--config")
+        .arg(&config)
+        .args(&flags);
+    programs.start("server", &mut server, &dir.join("server.log"))?;
+    let started = Instant::now();
+    while !join.exists() || !dir.join("server").join(server::Announcement::FILE).exists() {
+        programs.check(dir)?;
+        if started.elapsed() > SERVER_START {
+            bail!("the server did not come up within {} s: see {}", SERVER_START.as_secs(), dir.join("server.log").display());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for city in &lab.scenario().cities {
+        let mut worker = lab.command(Place::City(&city.name), program)?;
+        worker
+            .args(["worker", "--name", &city.name, "--join", &format!("@{}", join.display()), "--data-dir"])
+            .arg(dir.join(&city.name))
+            .args(&flags)
+            .env_remove("NETLAT_JOIN");
+        programs.start(&city.name, &mut worker, &dir.join(format!("{}.log", city.name)))?;
+    }
+    note("server and workers are up; measuring");
+    Ok(())
+}
+
+/// Shows the live table until the time is over or Ctrl-C; returns the last report.
+fn watch(dir: &Path, programs: &mut Programs, duration: Option<Duration>, quiet: bool) -> anyhow::Result<Report> {
+    let runtime = super::runtime()?;
+    let stop = super::stop_flag(&runtime)?;
+    let data = dir.join("server");
+    let mut view = view::View::new(quiet);
+    let started = Instant::now();
+    loop {
+        let over = duration.is_some_and(|duration| started.elapsed() >= duration);
+        let stopped = stop.load(std::sync::atomic::Ordering::Relaxed);
+        programs.check(dir)?;
+        if over || stopped {
+            return Ok(server::report::build(&data, None, None, net::Clock::identity().now())?);
+        }
+        let next = Instant::now() + Duration::from_secs(1);
+        if view.wants(started.elapsed()) {
+            let report = server::report::build(&data, None, None, net::Clock::identity().now())?;
+            view.show(&report, started.elapsed(), duration)?;
+        }
+        while Instant::now() < next && !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `netlat probe`: one measurement by an ephemeral worker.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Context;
+use worker::{JoinString, ProbeConfig, ProbeProgress};
+
+use super::{read_join, runtime, show, spec};
+use crate::Outcome;
+use crate::cli::ProbeArgs;
+use crate::config::{Config, data_dir};
+
+pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
+    let spec = spec(&args.spec, args.duration)?;
+    let join = match &args.join.join {
+        Some(given) => Some(read_join(given)?.parse::<JoinString>().context("--join")?),
+        None => None,
+    };
+    let probe = ProbeConfig {
+        join,
+        data_dir: Some(data_dir(args.data_dir, config.worker.data_dir.as_ref(), "worker")?),
+        name: args.name,
+        spec,
+        interface: args.interface,
+        clock: net::Clock::from_env()?,
+    };
+    let mut line = Line::new();
+    let report = runtime()?.block_on(async {
+        tokio::select! {
+            report = worker::probe(probe, |progress| line.show(&progress)) => report.map_err(anyhow::Error::from),
+            () = super::stop_signal()? => anyhow::bail!("interrupted: no report was made"),
+        }
+    });
+    line.end();
+    show(&report?, args.json, args.fail_on_finding)
+}
+
+/// Progress on stderr: one line painted over on a terminal, a line per phase elsewhere.
+struct Line {
+    terminal: bool,
+    last: String,
+}
+
+impl Line {
+    fn new() -> Line {
+        Line { terminal: std::io::stderr().is_terminal(), last: String::new() }
+    }
+
+    fn show(&mut self, progress: &ProbeProgress) {
+        let (phase, detail) = match progress {
+            ProbeProgress::Joining => ("joining", String::new()),
+            ProbeProgress::Opening { opened, of } => ("opening sessions", format!(" {opened}/{of}")),
+            ProbeProgress::Measuring { elapsed, of, totals } => (
+                "measuring",
+                format!(" {}/{} s, {} sent, {} answered", elapsed.as_secs(), of.as_secs(), totals.sent, totals.received),
+            ),
+            ProbeProgress::Settling { .. } => ("waiting for the last answers", String::new()),
+            ProbeProgress::Reporting => ("waiting for the report", String::new()),
+        };
+        let mut err = std::io::stderr().lock();
+        if self.terminal {
+            let _ = write!(err, "\r\x1b[Knetlat: {phase}{detail}");
+            let _ = err.flush();
+        } else if self.last != phase {
+            let _ = writeln!(err, "netlat: {phase}");
+        }
+        self.last = phase.to_owned();
+    }
+
+    fn end(&self) {
+        if self.terminal && !self.last.is_empty() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

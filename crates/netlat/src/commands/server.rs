@@ -1,0 +1,159 @@
+//! `netlat server`: runs the main server, or asks the running one for something.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use model::control::TaskList;
+use model::{Task, TaskId};
+use server::{Announcement, Server, ServerConfig};
+use store::StoreOptions;
+use worker::{Secret, ServerAddress, Uplink};
+
+use super::{print_json, runtime, spec, stop_signal};
+use crate::Outcome;
+use crate::cli::{ServerArgs, ServerCommand, ServerRun, TaskCommand};
+use crate::config::{Config, data_dir};
+use crate::table;
+
+pub fn run(args: ServerArgs, config: &Config) -> anyhow::Result<Outcome> {
+    match args.command {
+        None => serve(args.run, config),
+        Some(ServerCommand::Join { many, data_dir: dir }) => {
+            let dir = data_dir(dir, config.server.data_dir.as_ref(), "server")?;
+            let request = server::api::JoinRequest { many, expires_s: None };
+            let answer: server::api::JoinAnswer = ask(&dir, async |client| client.post("admin/join", &request).await)?;
+            println!("{}", answer.join);
+            Ok(Outcome::Done)
+        }
+        Some(ServerCommand::Status { json, data_dir: dir }) => {
+            let dir = data_dir(dir, config.server.data_dir.as_ref(), "server")?;
+            let status: server::api::Status = ask(&dir, async |client| client.get("admin/status").await)?;
+            if json {
+                print_json(&status)?;
+            } else {
+                let mut table = table::new(&["worker", "sessions", "last heard of, s"]);
+                for worker in &status.workers {
+                    table.add_row([worker.name.to_string(), worker.sessions.to_string(), worker.silent_s.to_string()]);
+                }
+                println!("netlat server {}, {} session(s)\n{table}", status.version, status.sessions);
+            }
+            Ok(Outcome::Done)
+        }
+        Some(ServerCommand::Revoke { worker, data_dir: dir }) => {
+            let dir = data_dir(dir, config.server.data_dir.as_ref(), "server")?;
+            ask(&dir, async |client| client.delete(&format!("admin/workers/{worker}")).await)?;
+            Ok(Outcome::Done)
+        }
+        Some(ServerCommand::Task { command }) => task(command, config),
+    }
+}
+
+fn task(command: TaskCommand, config: &Config) -> anyhow::Result<Outcome> {
+    let dir = |given| data_dir(given, config.server.data_dir.as_ref(), "server");
+    match command {
+        TaskCommand::List { json, data_dir: given } => {
+            let list: TaskList = ask(&dir(given)?, async |client| client.get("admin/tasks").await)?;
+            if json {
+                print_json(&list)?;
+            } else {
+                let mut table = table::new(&["id", "worker", "kinds", "classes", "packets/s", "direction"]);
+                for task in &list.tasks {
+                    let kinds: Vec<&str> = task.spec.kinds.iter().map(|kind| kind.name()).collect();
+                    table.add_row([
+                        task.id.to_string(),
+                        task.worker.as_ref().map_or("all".to_owned(), ToString::to_string),
+                        kinds.join(","),
+                        (task.spec.dscp.len() * task.spec.ecn.len()).to_string(),
+                        task.spec.rate_pps.to_string(),
+                        task.spec.direction.to_string(),
+                    ]);
+                }
+                println!("{table}");
+            }
+        }
+        TaskCommand::Add { id, worker, spec: flags, duration, data_dir: given } => {
+            let mut spec = spec(&flags, duration)?;
+            if duration.is_none() {
+                spec.duration = model::Duration::Forever;
+            }
+            let add = server::api::AddTask { id, worker, spec };
+            let task: Task = ask(&dir(given)?, async |client| client.post("admin/tasks", &add).await)?;
+            println!("{}", task.id);
+        }
+        TaskCommand::Remove { id, data_dir: given } => {
+            ask(&dir(given)?, async |client| client.delete(&format!("admin/tasks/{id}")).await)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Asks the server that runs on this data directory.
+fn ask<T>(dir: &Path, request: impl AsyncFnOnce(&Uplink) -> Result<T, worker::WorkerError>) -> anyhow::Result<T> {
+    let file = dir.join(Announcement::FILE);
+    let text = std::fs::read(&file)
+        .with_context(|| format!("no server has run on {} (its {} is missing)", dir.display(), Announcement::FILE))?;
+    let announcement: Announcement =
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", file.display()))?;
+    let token_file = dir.join(Announcement::TOKEN_FILE);
+    let token = std::fs::read_to_string(&token_file).with_context(|| format!("cannot read {}", token_file.display()))?;
+    let address = ServerAddress { host: announcement.control.ip().to_string(), port: announcement.control.port() };
+    let uplink = Uplink::new(address, announcement.fingerprint.parse()?, Secret::new(token.trim().to_owned()))?;
+    runtime()?.block_on(async { Ok(request(&uplink).await?) })
+}
+
+fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
+    let section = &config.server;
+    let dir = data_dir(args.data_dir, section.data_dir.as_ref(), "server")?;
+    let certificate = match (args.certificate.or(section.certificate.clone()), args.key.or(section.key.clone())) {
+        (Some(chain), Some(key)) => Some((chain, key)),
+        (None, None) => None,
+        _ => bail!("certificate and key go together: give both or none"),
+    };
+    let listen = match args.listen.or(section.listen) {
+        Some(listen) => listen,
+        None => default_listen(),
+    };
+    let mut store = StoreOptions::default();
+    let storage = &section.storage;
+    store.raw_days = storage.raw_days.unwrap_or(store.raw_days);
+    store.minute_days = storage.minute_days.unwrap_or(store.minute_days);
+    store.max_bytes = storage.max_bytes.unwrap_or(store.max_bytes);
+    let tasks = config.task.iter().map(|task| Task {
+        id: TaskId(task.id.clone()),
+        worker: task.worker.clone(),
+        spec: task.spec.clone(),
+    });
+    let mut server = Server::bind(ServerConfig {
+        listen,
+        probe_port: args.probe_port.or(section.probe_port).unwrap_or(8620),
+        data_dir: dir.clone(),
+        advertise: if args.advertise.is_empty() { section.advertise.clone() } else { args.advertise },
+        certificate,
+        store,
+        tasks: tasks.collect(),
+        clock: net::Clock::from_env()?,
+    })?;
+    // Everything that needs a privilege is open; threads start only in `run`.
+    net::capability::drop_all()?;
+    if let Some(file) = &args.join_file {
+        let join = server.join_string(true)?;
+        server::write_private(file, format!("{join}\n").as_bytes())?;
+        tracing::info!(file = %file.display(), "wrote a join string for any number of workers");
+    } else {
+        println!("join: {}", server.join_string(false)?);
+    }
+    tracing::info!(control = %server.control_address()?, data = %dir.display(), "netlat server is up");
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let stop = stop_signal()?;
+        server.run(stop).await.map_err(anyhow::Error::from)
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// Both families where the host has IPv6, else IPv4.
+fn default_listen() -> std::net::SocketAddr {
+    let v6 = std::net::UdpSocket::bind("[::1]:0").is_ok();
+    let address = if v6 { std::net::Ipv6Addr::UNSPECIFIED.into() } else { std::net::Ipv4Addr::UNSPECIFIED.into() };
+    std::net::SocketAddr::new(address, 8443)
+}

@@ -1,0 +1,124 @@
+//! A report as tables for people, with units.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table, presets};
+use model::report::{Class, Path, Remarking, Report};
+use model::{Dscp, Ecn};
+
+pub fn new(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    table
+}
+
+pub fn right(table: &mut Table, from: usize) {
+    for index in from..table.column_count() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+pub fn report(report: &Report) -> String {
+    let mut out = String::new();
+    if report.paths.is_empty() {
+        out.push_str("No samples in this window: is a worker connected, and does --since reach back far enough?\n");
+    }
+    for path in &report.paths {
+        write_path(&mut out, path);
+    }
+    for line in &report.untested {
+        let _ = writeln!(out, "not tested: {line}");
+    }
+    out
+}
+
+fn write_path(out: &mut String, path: &Path) {
+    let ends = match (&path.from, &path.to) {
+        (Some(from), Some(to)) => format!("  ({from} -> {to})"),
+        _ => String::new(),
+    };
+    let _ = writeln!(out, "{} {} {}{ends}", path.worker, path.direction, path.family);
+    if let Some(clock) = &path.clock {
+        let _ = writeln!(
+            out,
+            "  clock: offset {:+.3} ms, uncertain by {:.3} ms, skew {:+.2} ppm, {} step(s)",
+            clock.offset_ms, clock.uncertainty_ms, clock.skew_ppm, clock.steps
+        );
+    }
+    out.push_str(&indent(&classes(&path.classes)));
+    for remarking in &path.remarking {
+        let _ = writeln!(out, "  {}", remarking_line(remarking));
+    }
+    out.push('\n');
+}
+
+fn classes(classes: &[Class]) -> String {
+    let mut table = new(&[
+        "kind", "class", "sent", "lost", "dup", "reord", "delay ms min", "p50", "p95", "p99", "+-", "ipdv p50", "rtt p50",
+    ]);
+    let ms = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+    for class in classes {
+        let delay = class.owd_ms;
+        table.add_row([
+            class.kind.to_string(),
+            class_name(class.dscp, class.ecn),
+            class.sent.to_string(),
+            loss(class.lost, class.sent),
+            class.duplicated.to_string(),
+            class.reordered.to_string(),
+            ms(delay.map(|q| q.min)),
+            ms(delay.map(|q| q.p50)),
+            ms(delay.map(|q| q.p95)),
+            ms(delay.map(|q| q.p99)),
+            ms(class.owd_uncertainty_ms),
+            ms(class.ipdv_ms.map(|ipdv| ipdv.p50)),
+            ms(class.rtt_ms.map(|q| q.p50)),
+        ]);
+    }
+    right(&mut table, 2);
+    table.to_string()
+}
+
+pub fn loss(lost: u64, sent: u64) -> String {
+    if sent == 0 { "-".to_owned() } else { format!("{lost} ({:.1} %)", lost as f64 * 100.0 / sent as f64) }
+}
+
+pub fn class_name(dscp: u8, ecn: u8) -> String {
+    let dscp = Dscp::new(dscp).unwrap_or_default();
+    match Ecn::from_bits(ecn) {
+        Ecn::NotEct => dscp.to_string(),
+        ecn => format!("{dscp}+{ecn}"),
+    }
+}
+
+/// What happened to the marks of one kind, in one line.
+pub fn remarking_line(remarking: &Remarking) -> String {
+    let mut line = format!("{} marks: {}", remarking.kind, remarking.pathology.name());
+    let changed: Vec<String> = remarking
+        .map
+        .iter()
+        .filter(|row| row.dscp_sent != row.dscp_received)
+        .take(6)
+        .map(|row| format!("{}->{}", class_name(row.dscp_sent, 0), class_name(row.dscp_received, 0)))
+        .collect();
+    if !changed.is_empty() {
+        let _ = write!(line, " [{}]", changed.join(", "));
+    }
+    let _ = write!(line, "; ECN: {}", remarking.ecn.name());
+    if let Some(place) = remarking.location {
+        let _ = write!(line, "; after hop {}, by hop {}", place.after_hop, place.by_hop);
+    }
+    for flag in &remarking.flags {
+        let _ = write!(line, "; {flag}");
+    }
+    if let Some(reason) = &remarking.reason {
+        let _ = write!(line, " ({reason})");
+    }
+    line
+}
+
+fn indent(text: &str) -> String {
+    text.lines().fold(String::new(), |out, line| out + "  " + line.trim_end() + "\n")
+}

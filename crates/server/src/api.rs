@@ -1,0 +1,233 @@
+//! The control plane's HTTP surface: routes, authentication, limits. What it does is the coordinator's work.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use model::control::{Enroll, ErrorBody, SessionRequest, TaskList, Upload};
+use model::{Report, TaskSpec, UnixNanos, WorkerName};
+use serde::{Deserialize, Serialize};
+
+use crate::coordinator::Coordinator;
+pub use crate::coordinator::{Status, WorkerStatus};
+use crate::limits::SourceLimiter;
+use crate::secrets;
+use crate::sessions::lock;
+
+/// Largest body: a batch of a worker that was away is cut to less than this.
+const MAX_BODY: usize = 4 << 20;
+
+#[derive(Clone)]
+pub struct Api {
+    coordinator: Arc<Coordinator>,
+    /// Failed authentications by source.
+    failures: Arc<Mutex<SourceLimiter>>,
+}
+
+/// An error answer: status, stable word, one line for people.
+#[derive(Debug)]
+pub struct Refusal(pub StatusCode, pub &'static str, pub String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(ErrorBody { error: self.1.to_owned(), message: self.2 })).into_response()
+    }
+}
+
+impl From<crate::ServerError> for Refusal {
+    fn from(error: crate::ServerError) -> Refusal {
+        tracing::error!(%error, "a request failed");
+        Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server cannot store anything now; try again later".to_owned())
+    }
+}
+
+pub fn router(coordinator: Arc<Coordinator>) -> Router {
+    let now = net::Clock::monotonic_ns();
+    let api = Api { coordinator, failures: Arc::new(Mutex::new(SourceLimiter::new(0.5, 20.0, now))) };
+    Router::new()
+        .route("/api/v1/enroll", post(enroll))
+        .route("/api/v1/tasks", get(own_tasks))
+        .route("/api/v1/sessions", post(open_session))
+        .route("/api/v1/upload", post(upload))
+        .route("/api/v1/report", get(report))
+        .route("/api/v1/admin/join", post(join))
+        .route("/api/v1/admin/status", get(status))
+        .route("/api/v1/admin/tasks", get(tasks).post(add_task))
+        .route("/api/v1/admin/tasks/{id}", delete(remove_task))
+        .route("/api/v1/admin/workers/{name}", delete(revoke))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(api)
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").filter(|token| token.len() <= 128)
+}
+
+fn source(parts: &Parts) -> std::net::IpAddr {
+    let from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    from.unwrap_or(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)).to_canonical()
+}
+
+impl Api {
+    /// Every failed authentication costs its source a token of a small bucket; an empty bucket answers 429.
+    fn refuse(&self, source: std::net::IpAddr, word: &'static str, message: &str) -> Refusal {
+        if lock(&self.failures).allow(source, net::Clock::monotonic_ns()) {
+            Refusal(StatusCode::UNAUTHORIZED, word, message.to_owned())
+        } else {
+            Refusal(StatusCode::TOO_MANY_REQUESTS, "too_many", "too many failed attempts from this address".to_owned())
+        }
+    }
+}
+
+/// The worker whose credential came with the request.
+struct Caller(WorkerName);
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Caller, Refusal> {
+        let refused = |parts: &Parts| api.refuse(source(parts), "bad_credential", "this credential is unknown or was revoked");
+        let hash = secrets::hash(bearer(parts).ok_or_else(|| refused(parts))?);
+        let worker = api.coordinator.authenticate(hash).await?;
+        worker.map(Caller).ok_or_else(|| refused(parts))
+    }
+}
+
+/// The bearer of the admin token, which only the data directory's owner can read.
+struct Admin;
+
+impl FromRequestParts<Api> for Admin {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Admin, Refusal> {
+        match bearer(parts) {
+            // Hashes of secrets may be compared in variable time: the difference says nothing of the token.
+            Some(token) if secrets::hash(token) == api.coordinator.admin_hash() => Ok(Admin),
+            _ => Err(api.refuse(source(parts), "bad_credential", "this is not the admin token of this server")),
+        }
+    }
+}
+
+const BAD_TOKEN: &str = "this join token is unknown, used or expired: get a fresh one with `netlat server join`";
+
+/// The hash of the join token that came with the request, and where it came from.
+struct Token {
+    hash: [u8; 32],
+    source: std::net::IpAddr,
+}
+
+impl FromRequestParts<Api> for Token {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Token, Refusal> {
+        Ok(Token { hash: secrets::hash(bearer(parts).unwrap_or_default()), source: source(parts) })
+    }
+}
+
+async fn enroll(State(api): State<Api>, token: Token, Json(request): Json<Enroll>) -> Result<Response, Refusal> {
+    if request.protocol.abs_diff(model::control::PROTOCOL) > 1 {
+        let message = format!(
+            "worker {} speaks protocol {}, this server (version {}) speaks {}: bring both to the same version",
+            request.version,
+            request.protocol,
+            env!("CARGO_PKG_VERSION"),
+            model::control::PROTOCOL
+        );
+        return Err(Refusal(StatusCode::CONFLICT, "protocol", message));
+    }
+    match api.coordinator.enroll(token.hash, request).await? {
+        Some(enrolled) => Ok(Json(enrolled).into_response()),
+        None => Err(api.refuse(token.source, "bad_token", BAD_TOKEN)),
+    }
+}
+
+async fn own_tasks(State(api): State<Api>, caller: Caller) -> Result<Json<TaskList>, Refusal> {
+    let tasks = api.coordinator.tasks().await?;
+    let own = |worker: &Option<WorkerName>| worker.as_ref().is_none_or(|worker| *worker == caller.0);
+    Ok(Json(TaskList { tasks: tasks.into_iter().filter(|task| own(&task.worker)).collect() }))
+}
+
+async fn open_session(
+    State(api): State<Api>,
+    caller: Caller,
+    Json(request): Json<SessionRequest>,
+) -> Result<Response, Refusal> {
+    Ok(Json(api.coordinator.open_session(caller.0, request).await?).into_response())
+}
+
+async fn upload(State(api): State<Api>, caller: Caller, Json(upload): Json<Upload>) -> Result<Response, Refusal> {
+    Ok(Json(api.coordinator.upload(caller.0, upload).await?).into_response())
+}
+
+#[derive(Deserialize)]
+struct ReportQuery {
+    #[serde(default)]
+    since_ns: i64,
+}
+
+async fn report(State(api): State<Api>, caller: Caller, Query(query): Query<ReportQuery>) -> Result<Json<Report>, Refusal> {
+    Ok(Json(api.coordinator.report(Some(caller.0), UnixNanos(query.since_ns)).await?))
+}
+
+/// `POST /api/v1/admin/join`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JoinRequest {
+    /// The string may be used by any number of workers.
+    pub many: bool,
+    /// Seconds until an unused string expires; default one day.
+    pub expires_s: Option<u32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct JoinAnswer {
+    pub join: String,
+}
+
+async fn join(State(api): State<Api>, _: Admin, Json(request): Json<JoinRequest>) -> Result<Json<JoinAnswer>, Refusal> {
+    let join = api.coordinator.join_string(request.many, request.expires_s).await?;
+    Ok(Json(JoinAnswer { join }))
+}
+
+async fn status(State(api): State<Api>, _: Admin) -> Result<Response, Refusal> {
+    Ok(Json(api.coordinator.status().await?).into_response())
+}
+
+async fn tasks(State(api): State<Api>, _: Admin) -> Result<Json<TaskList>, Refusal> {
+    Ok(Json(TaskList { tasks: api.coordinator.tasks().await? }))
+}
+
+/// `POST /api/v1/admin/tasks`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddTask {
+    /// Chosen by the server if left out; an existing task of this id is replaced.
+    pub id: Option<String>,
+    pub worker: Option<WorkerName>,
+    #[serde(default)]
+    pub spec: TaskSpec,
+}
+
+async fn add_task(State(api): State<Api>, _: Admin, Json(task): Json<AddTask>) -> Result<Response, Refusal> {
+    task.spec.check().map_err(|error| Refusal(StatusCode::BAD_REQUEST, "bad_request", error.to_string()))?;
+    Ok((StatusCode::CREATED, Json(api.coordinator.add_task(task).await?)).into_response())
+}
+
+async fn remove_task(State(api): State<Api>, _: Admin, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    if api.coordinator.remove_task(model::TaskId(id.clone())).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Refusal(StatusCode::NOT_FOUND, "unknown_task", format!("there is no task '{id}'")))
+    }
+}
+
+async fn revoke(State(api): State<Api>, _: Admin, Path(name): Path<WorkerName>) -> Result<StatusCode, Refusal> {
+    if api.coordinator.revoke(name.clone()).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Refusal(StatusCode::NOT_FOUND, "unknown_worker", format!("there is no worker '{name}'")))
+    }
+}

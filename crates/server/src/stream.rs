@@ -1,0 +1,282 @@
+//! The streams of one session (up, down or round trip): halves in, samples and clock exchanges out.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use measure::clock::{ClockTracker, Exchange};
+use measure::join::{JoinCounters, Joiner, StreamInfo};
+use model::control::{ReceivedColumns, SentColumns, SessionInfo, SessionUpload};
+use model::{BootId, Direction, Kind, ReceivedHalf, Sample, SampleFlags, SentHalf, SessionId, UnixNanos};
+use store::{CorrectedDelay, PendingBlob, Side, StoredSample};
+
+/// Up probes whose answer may still come, for the clock.
+const RECENT: usize = 4096;
+
+pub(crate) struct SessionStreams {
+    pub(crate) info: SessionInfo,
+    joiners: Vec<Joiner>,
+    /// Halves that no commit holds yet.
+    fresh_sent: Vec<(Direction, SentHalf)>,
+    fresh_received: Vec<(Direction, ReceivedHalf)>,
+    recent_up: VecDeque<(u32, UnixNanos, UnixNanos)>,
+    dirty: bool,
+    closed: bool,
+    heard: Instant,
+    counted: JoinCounters,
+    drained: Vec<Sample>,
+}
+
+impl SessionStreams {
+    pub(crate) fn new(info: SessionInfo) -> SessionStreams {
+        let joiners = directions(&info).into_iter().map(|direction| Joiner::new(stream(&info, direction))).collect();
+        SessionStreams::with(info, joiners)
+    }
+
+    /// `resolved`: the watermarks of all sessions, as the earlier run committed them.
+    pub(crate) fn restore(info: SessionInfo, resolved: &[(SessionId, Direction, u32)]) -> SessionStreams {
+        let joiners = directions(&info)
+            .into_iter()
+            .map(|direction| {
+                let own = |(of, way, _): &&(SessionId, Direction, u32)| *of == info.session && *way == direction;
+                let through = resolved.iter().find(own).map(|(_, _, through)| *through);
+                Joiner::restore(stream(&info, direction), through)
+            })
+            .collect();
+        SessionStreams::with(info, joiners)
+    }
+
+    fn with(info: SessionInfo, joiners: Vec<Joiner>) -> SessionStreams {
+        SessionStreams {
+            info,
+            joiners,
+            fresh_sent: Vec::new(),
+            fresh_received: Vec::new(),
+            recent_up: VecDeque::new(),
+            dirty: false,
+            closed: false,
+            heard: Instant::now(),
+            counted: JoinCounters::default(),
+            drained: Vec::new(),
+        }
+    }
+
+    fn joiner(&mut self, direction: Direction) -> Option<&mut Joiner> {
+        self.joiners.iter_mut().find(|joiner| joiner.info().direction == direction)
+    }
+
+    /// The server saw a probe of the worker's.
+    pub(crate) fn observed_received(&mut self, half: ReceivedHalf) {
+        if let Some(joiner) = self.joiner(Direction::Up) {
+            joiner.received(&[half]);
+            self.fresh_received.push((Direction::Up, half));
+            self.dirty = true;
+        }
+    }
+
+    /// The server sent an answer.
+    pub(crate) fn observed_sent(&mut self, half: SentHalf) {
+        if let Some(joiner) = self.joiner(Direction::Down) {
+            joiner.sent(&[half]);
+            self.fresh_sent.push((Direction::Down, half));
+            self.dirty = true;
+        }
+    }
+
+    /// What the worker tells. The columns were checked before.
+    pub(crate) fn uploaded(&mut self, upload: &SessionUpload) {
+        self.heard = Instant::now();
+        self.dirty = true;
+        let (sent, received) = (upload.sent.halves().unwrap_or_default(), upload.received.halves().unwrap_or_default());
+        let (sent_as, received_as) = match self.info.kind {
+            Kind::Icmp => (Direction::RoundTrip, Direction::RoundTrip),
+            _ => (Direction::Up, Direction::Down),
+        };
+        if let Some(joiner) = self.joiner(sent_as) {
+            joiner.sent(&sent);
+            self.fresh_sent.extend(sent.iter().map(|half| (sent_as, *half)));
+        }
+        if let Some(joiner) = self.joiner(received_as) {
+            joiner.received(&received);
+            self.fresh_received.extend(received.iter().map(|half| (received_as, *half)));
+        }
+        if let Some(settled) = upload.settled_through {
+            self.joiners.iter_mut().for_each(|joiner| joiner.settled_through(settled));
+        }
+        if upload.closed {
+            self.close();
+        }
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn close(&mut self) {
+        if !self.closed {
+            self.joiners.iter_mut().for_each(Joiner::close);
+            self.closed = true;
+            self.dirty = true;
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether the session was opened by this very start of the worker.
+    pub(crate) fn opened_after_restart(&self, boot: BootId) -> bool {
+        self.info.boot == boot
+    }
+
+    /// Time since the worker last told of this session.
+    pub(crate) fn idle(&self) -> Duration {
+        self.heard.elapsed()
+    }
+
+    pub(crate) fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Finished samples with their delay by the worker's clock as known now; feeds that clock.
+    pub(crate) fn drain(&mut self, tracker: &mut ClockTracker) -> Vec<StoredSample> {
+        let mut samples = std::mem::take(&mut self.drained);
+        samples.clear();
+        for joiner in &mut self.joiners {
+            joiner.drain(&mut samples);
+        }
+        for sample in &samples {
+            self.exchange(sample, tracker);
+        }
+        let model = tracker.model();
+        let stored = samples
+            .iter()
+            .map(|sample| {
+                let delay = model.as_ref().and_then(|model| match (sample.direction, sample.received_at) {
+                    (Direction::Up, Some(received)) => model.owd_up(sample.sent_at, received),
+                    (Direction::Down, Some(received)) => model.owd_down(sample.sent_at, received),
+                    _ => None,
+                });
+                let delay = delay
+                    .map(|d| CorrectedDelay { ns: d.ns as i64, uncertainty_ns: d.uncertainty_ns as i64 })
+                    .or_else(|| round_trip(sample));
+                StoredSample { sample: *sample, delay }
+            })
+            .collect();
+        self.drained = samples;
+        stored
+    }
+
+    fn exchange(&mut self, sample: &Sample, tracker: &mut ClockTracker) {
+        let Some(received) = sample.received_at else { return };
+        if sample.flags.has(SampleFlags::TX_USER) || sample.flags.has(SampleFlags::RX_USER) {
+            return;
+        }
+        match sample.direction {
+            Direction::Up => {
+                if self.recent_up.len() == RECENT {
+                    self.recent_up.pop_front();
+                }
+                self.recent_up.push_back((sample.sequence, sample.sent_at, received));
+            }
+            Direction::Down => {
+                let found = self.recent_up.iter().position(|(sequence, ..)| *sequence == sample.sequence);
+                if let Some((_, t1, t2)) = found.and_then(|index| self.recent_up.remove(index)) {
+                    tracker.add(Exchange { t1, t2, t3: sample.sent_at, t4: received });
+                }
+            }
+            Direction::RoundTrip => {}
+        }
+    }
+
+    pub(crate) fn watermarks(&self) -> Vec<(SessionId, Direction, u32)> {
+        let session = self.info.session;
+        let mark = |joiner: &Joiner| Some((session, joiner.info().direction, joiner.resolved_through()?));
+        self.joiners.iter().filter_map(mark).collect()
+    }
+
+    /// Halves that must survive a kill: those that are new and not resolved yet.
+    pub(crate) fn take_pending(&mut self) -> Vec<PendingBlob> {
+        let session = self.info.session;
+        let mut blobs = Vec::new();
+        for joiner in &self.joiners {
+            let direction = joiner.info().direction;
+            let open = |sequence: u32| joiner.resolved_through().is_none_or(|through| sequence > through);
+            let mut sent = SentColumns::default();
+            let of_stream = |(of, half): &&(Direction, SentHalf)| *of == direction && open(half.sequence);
+            self.fresh_sent.iter().filter(of_stream).for_each(|(_, half)| sent.push(half));
+            let mut received = ReceivedColumns::default();
+            let of_stream = |(of, half): &&(Direction, ReceivedHalf)| *of == direction && open(half.sequence);
+            self.fresh_received.iter().filter(of_stream).for_each(|(_, half)| received.push(half));
+            if let Some(max_sequence) = sent.sequence.iter().max().copied() {
+                let bytes = serde_json::to_vec(&sent).unwrap_or_default();
+                blobs.push(PendingBlob { session, side: Side::Sent, direction, max_sequence, bytes });
+            }
+            if let Some(max_sequence) = received.sequence.iter().max().copied() {
+                let bytes = serde_json::to_vec(&received).unwrap_or_default();
+                blobs.push(PendingBlob { session, side: Side::Received, direction, max_sequence, bytes });
+            }
+        }
+        self.fresh_sent.clear();
+        self.fresh_received.clear();
+        blobs
+    }
+
+    /// Halves that a commit of the earlier run held.
+    pub(crate) fn replay(&mut self, blob: &PendingBlob) {
+        let Some(joiner) = self.joiner(blob.direction) else { return };
+        match blob.side {
+            Side::Sent => {
+                let columns: SentColumns = serde_json::from_slice(&blob.bytes).unwrap_or_default();
+                joiner.sent(&columns.halves().unwrap_or_default());
+            }
+            Side::Received => {
+                let columns: ReceivedColumns = serde_json::from_slice(&blob.bytes).unwrap_or_default();
+                joiner.received(&columns.halves().unwrap_or_default());
+            }
+        }
+    }
+
+    pub(crate) fn end_of_replay(&mut self) {
+        self.joiners.iter_mut().for_each(Joiner::end_of_replay);
+        self.dirty = true;
+    }
+
+    /// What was counted since the last call.
+    pub(crate) fn take_counters(&mut self) -> JoinCounters {
+        let mut total = JoinCounters::default();
+        for joiner in &self.joiners {
+            let counters = joiner.counters();
+            total.unmatched += counters.unmatched;
+            total.unobserved += counters.unobserved;
+            total.late += counters.late;
+        }
+        let new = JoinCounters {
+            unmatched: total.unmatched - self.counted.unmatched,
+            unobserved: total.unobserved - self.counted.unobserved,
+            late: total.late - self.counted.late,
+            ..JoinCounters::default()
+        };
+        self.counted = total;
+        new
+    }
+}
+
+fn directions(info: &SessionInfo) -> Vec<Direction> {
+    if info.kind == Kind::Icmp {
+        return vec![Direction::RoundTrip];
+    }
+    let mut directions = Vec::new();
+    if info.direction.up() {
+        directions.push(Direction::Up);
+    }
+    if info.direction.down() {
+        directions.push(Direction::Down);
+    }
+    directions
+}
+
+fn stream(info: &SessionInfo, direction: Direction) -> StreamInfo {
+    StreamInfo { session: info.session, kind: info.kind, direction, family: info.family }
+}
+
+fn round_trip(sample: &Sample) -> Option<CorrectedDelay> {
+    let received = sample.received_at.filter(|_| sample.direction == Direction::RoundTrip)?;
+    Some(CorrectedDelay { ns: received.since(sample.sent_at), uncertainty_ns: 0 })
+}

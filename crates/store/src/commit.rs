@@ -1,0 +1,95 @@
+//! What one transaction writes: samples together with everything that says where they came from.
+
+use model::{BootId, Direction, Sample, SessionId, UnixNanos, WorkerName};
+
+/// Everything in it is written in one transaction, or nothing of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Commit {
+    pub samples: Vec<WorkerSamples>,
+    /// Halves that wait for their other half, so that a restart does not lose them.
+    pub pending_add: Vec<PendingBlob>,
+    /// Every probe of the stream up to this sequence number is a sample now: pending halves of the stream that
+    /// hold nothing newer are deleted. A watermark only rises.
+    pub resolved: Vec<(SessionId, Direction, u32)>,
+    /// The newest batch taken from this start of this worker. Only rises.
+    pub batches: Vec<(WorkerName, BootId, u64)>,
+    /// Sessions that ended; their keys are forgotten.
+    pub ended: Vec<(SessionId, UnixNanos)>,
+    pub notes: Vec<SessionNote>,
+    /// Name and what to add to it: drops such as `forged`, `replayed`, `truncated`.
+    pub counters: Vec<(String, u64)>,
+    pub clocks: Vec<ClockRow>,
+    /// When the server last heard of a worker.
+    pub seen: Vec<(WorkerName, UnixNanos)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerSamples {
+    pub worker: WorkerName,
+    pub samples: Vec<StoredSample>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSample {
+    pub sample: Sample,
+    /// Feeds the rollups' sketches and nothing else; `None` for a lost probe or before the clock model has settled.
+    pub delay: Option<CorrectedDelay>,
+}
+
+/// A one-way delay after clock correction, or a round-trip time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorrectedDelay {
+    /// May be negative within the clock's uncertainty.
+    pub ns: i64,
+    pub uncertainty_ns: i64,
+}
+
+/// Which half of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Side {
+    Sent = 0,
+    Received = 1,
+}
+
+impl Side {
+    pub(crate) fn from_code(code: u8) -> Option<Side> {
+        [Side::Sent, Side::Received].get(usize::from(code)).copied()
+    }
+}
+
+/// Halves of one stream in the server's own encoding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingBlob {
+    pub session: SessionId,
+    pub side: Side,
+    pub direction: Direction,
+    /// The highest sequence number within.
+    pub max_sequence: u32,
+    pub bytes: Vec<u8>,
+}
+
+/// What became known of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionNote {
+    pub session: SessionId,
+    /// `None` leaves what is there.
+    pub from: Option<String>,
+    /// `None` leaves what is there.
+    pub to: Option<String>,
+    /// Added unless there already; at most 64 notes of 500 characters are kept of a session.
+    pub notes: Vec<String>,
+}
+
+/// A worker's clock against the server's at one time: server time = worker time + offset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClockRow {
+    pub worker: WorkerName,
+    /// On the server's clock.
+    pub at: UnixNanos,
+    pub offset_ns: i64,
+    pub uncertainty_ns: i64,
+    pub skew_ppm: f64,
+    /// Steps found so far.
+    pub steps: u32,
+}

@@ -1,0 +1,10 @@
+//! The store seen from outside: what was committed is what is read, exported, kept and survived.
+
+mod catalogue;
+mod concurrency;
+mod export;
+mod generate;
+mod killed;
+mod opening;
+mod retention;
+mod roundtrip;

@@ -1,0 +1,197 @@
+//! A flow: one session's threads, sockets and log. Dedicated threads with small stacks, because a timer of the async
+//! runtime is late by milliseconds.
+
+mod connect;
+mod datagram;
+mod echo;
+#[cfg(test)]
+mod loopback;
+pub(crate) mod link;
+pub(crate) mod log;
+pub(crate) mod plan;
+pub(crate) mod stop;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use measure::Schedule;
+use model::control::SessionGrant;
+use model::{DirectionChoice, Family, Kind, TaskSpec, Tos};
+use net::Clock;
+
+use crate::capture::Watcher;
+use crate::duty::{self, CLOCK_PAYLOAD};
+use link::{Keys, Link};
+use log::{LogOptions, SETTLE_NS, SessionLog};
+use plan::{Activity, Plan, Timeline};
+use stop::Flag;
+
+/// Of every thread here: nothing recurses and packets live on the heap.
+pub(crate) const STACK: usize = 128 * 1024;
+/// Beyond settling: a connection that was just begun when the flow was stopped.
+const CLOSE_PATIENCE_NS: u64 = SETTLE_NS + 4_500_000_000;
+
+/// What a session measures, as the worker asks for it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FlowSpec {
+    pub kind: Kind,
+    pub family: Family,
+    pub direction: DirectionChoice,
+    pub classes: Vec<Tos>,
+    pub rate_pps: f64,
+    pub size: u16,
+    pub sni: String,
+}
+
+impl FlowSpec {
+    pub(crate) fn of_task(spec: &TaskSpec, kind: Kind, family: Family) -> FlowSpec {
+        FlowSpec {
+            kind,
+            family,
+            direction: if kind == Kind::Icmp { DirectionChoice::Both } else { spec.direction },
+            classes: spec.classes(kind),
+            rate_pps: duty::rate_of(kind, spec),
+            size: spec.size,
+            sni: spec.sni.clone(),
+        }
+    }
+
+    pub(crate) fn clock(family: Family) -> FlowSpec {
+        FlowSpec {
+            kind: Kind::Clock,
+            family,
+            direction: DirectionChoice::Both,
+            classes: vec![Tos::default()],
+            rate_pps: 20.0,
+            size: CLOCK_PAYLOAD,
+            sni: String::new(),
+        }
+    }
+}
+
+/// What a flow needs besides its grant.
+pub(crate) struct Surroundings<'a> {
+    pub clock: &'a Clock,
+    pub server: IpAddr,
+    /// The server as an HTTP request names it.
+    pub host: &'a str,
+    pub timeline: Timeline,
+    pub activity: &'a Arc<Activity>,
+    pub watcher: Option<&'a Watcher>,
+}
+
+/// Dropped, it stops without settling.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub spec: FlowSpec,
+    pub log: Arc<SessionLog>,
+    stop_sending: Arc<Flag>,
+    stop_receiving: Arc<Flag>,
+    stopped_ns: Option<u64>,
+}
+
+impl Flow {
+    /// Opens the socket and starts the threads. The error says what this host cannot do.
+    pub(crate) fn start(spec: FlowSpec, grant: &SessionGrant, around: &Surroundings<'_>) -> Result<Flow, String> {
+        let keys = Keys::of(grant).map_err(|error| error.to_string())?;
+        let port = match spec.kind {
+            Kind::Rtp | Kind::Udp | Kind::Clock => grant.ports.udp,
+            Kind::Dns => grant.ports.dns,
+            Kind::Http | Kind::Tls => grant.ports.tcp,
+            Kind::Icmp | Kind::Stamp => 0,
+        };
+        let options = LogOptions {
+            answers_only: spec.direction == DirectionChoice::Down,
+            await_answer: spec.kind == Kind::Dns && spec.direction.down(),
+        };
+        let log = Arc::new(SessionLog::new(grant.session, options));
+        let link = Arc::new(Link {
+            kind: spec.kind,
+            family: spec.family,
+            direction: spec.direction,
+            session: grant.session.0,
+            key_up: keys.up,
+            key_down: keys.down,
+            mask: keys.mask,
+            seed: grant.seed,
+            peer: SocketAddr::new(around.server, port),
+            size: spec.size,
+            host: around.host.to_owned(),
+            sni: spec.sni.clone(),
+            clock: around.clock.clone(),
+            log: log.clone(),
+        });
+        let now_ns = Clock::monotonic_ns();
+        let plan = match spec.kind {
+            Kind::Clock => Plan::clock(around.activity.clone(), now_ns),
+            _ => {
+                let schedule = Schedule::new(spec.classes.clone(), spec.rate_pps, grant.seed);
+                Plan::task(schedule, around.timeline, now_ns)
+            }
+        };
+        let flow = Flow {
+            spec,
+            log,
+            stop_sending: Arc::default(),
+            stop_receiving: Arc::default(),
+            stopped_ns: None,
+        };
+        flow.run(link, plan, around.watcher.cloned())?;
+        Ok(flow)
+    }
+
+    fn run(&self, link: Arc<Link>, plan: Plan, watcher: Option<Watcher>) -> Result<(), String> {
+        let (sending, receiving) = (self.stop_sending.clone(), self.stop_receiving.clone());
+        let describe = |error: net::NetError| error.to_string();
+        match link.kind {
+            Kind::Http | Kind::Tls => {
+                self.thread("send", move || connect::dispatch(&link, plan, watcher.as_ref(), &sending))
+            }
+            Kind::Icmp => {
+                let socket = Arc::new(echo::open(&link).map_err(describe)?);
+                let (own, shared) = (link.clone(), socket.clone());
+                self.thread("recv", move || echo::receive(&own, &shared, &receiving))?;
+                self.thread("send", move || echo::send(&link, &socket, plan, &sending))
+            }
+            _ => {
+                let socket = Arc::new(datagram::open(&link).map_err(describe)?);
+                let discovered = Arc::new(Flag::default());
+                let (own, shared, found) = (link.clone(), socket.clone(), discovered.clone());
+                self.thread("recv", move || datagram::receive(&own, &shared, &found, &receiving))?;
+                self.thread("send", move || datagram::send(&link, &socket, plan, &discovered, &sending))
+            }
+        }
+    }
+
+    fn thread(&self, role: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
+        let name = format!("{}-{role}", self.spec.kind);
+        let spawned = std::thread::Builder::new().name(name).stack_size(STACK).spawn(body);
+        spawned.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
+    }
+
+    /// No more probes; answers are still read. To be polled by [`Flow::is_settled`].
+    pub(crate) fn stop(&mut self, now_ns: u64) {
+        self.stop_sending.set();
+        self.stopped_ns.get_or_insert(now_ns);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped_ns.is_some()
+    }
+
+    /// Stopped so long ago that nothing more is expected.
+    pub(crate) fn is_settled(&self, now_ns: u64) -> bool {
+        self.stopped_ns.is_some_and(|stopped| {
+            let age = now_ns.saturating_sub(stopped);
+            age >= CLOSE_PATIENCE_NS || (age >= SETTLE_NS + SETTLE_NS / 10 && self.log.unsettled() == 0)
+        })
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        // The threads end by themselves within a tick; joining them would hold up whoever drops.
+        self.stop_sending.set();
+        self.stop_receiving.set();
+    }
+}

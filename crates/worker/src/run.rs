@@ -1,0 +1,332 @@
+//! The permanent worker: keeps the flows that its tasks ask for, for ever, whatever the server does.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use model::control::Uploaded;
+use model::{Family, Kind, TaskId, TaskSpec};
+use net::Clock;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::admission::admit;
+use crate::backoff::Backoff;
+use crate::capture::Watcher;
+use crate::config::Prepared;
+use crate::credential;
+use crate::duty::{self, Cycle};
+use crate::error::WorkerError;
+use crate::flow::FlowSpec;
+use crate::flow::plan::Timeline;
+use crate::spool::Spool;
+use crate::station::{FlowKey, NotOpened, Station};
+use crate::targets::Targets;
+
+/// How long the last probes may take to settle, and the last batches to be uploaded; the rest stays in the spool.
+const SETTLE: Duration = Duration::from_secs(8);
+const LAST_UPLOAD: Duration = Duration::from_secs(3);
+/// A kind this host or the server refused is asked for again after so long.
+const REFUSED_AGAIN: Duration = Duration::from_secs(300);
+/// Tasks are asked for so often while nothing is measured, since then no upload brings news.
+const IDLE_POLL: Duration = Duration::from_secs(10);
+
+/// Runs until `shutdown`, then ends its sessions in order. Comes back earlier only with an error that no waiting repairs.
+pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
+    let Prepared { config, capture } = prepared;
+    let _claimed = credential::claim(&config.data_dir)?;
+    tokio::pin!(shutdown);
+    let (uplink, name) = tokio::select! {
+        admitted = admit(&config) => admitted?,
+        () = &mut shutdown => return Ok(()),
+    };
+    let spool = Spool::open(&config.data_dir.join("spool"), config.spool_bytes)?;
+    let watcher = capture.map(Watcher::start).transpose()?;
+    let station = Station::new(uplink, config.clock.clone(), watcher, spool)?;
+    tracing::info!("worker {name} of {}", station.uplink.server());
+    let (answers, heard) = mpsc::unbounded_channel();
+    let mut manager = Manager::new(&station, config.families.clone(), heard);
+    let error = tokio::select! {
+        error = manager.manage() => Some(error),
+        error = station.upload_forever(&answers) => Some(error),
+        () = station.collect_forever() => None,
+        () = &mut shutdown => None,
+    };
+    match error {
+        // Kept for another start with another credential.
+        Some(error) => {
+            station.collect();
+            Err(error)
+        }
+        None => {
+            tracing::info!("ending: waiting for the last answers");
+            if !station.finish(SETTLE, LAST_UPLOAD).await? {
+                tracing::warn!("the server is away: what is left is uploaded at the next start");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A task as it is carried out here.
+#[derive(Clone, Debug)]
+struct Running {
+    id: Option<TaskId>,
+    spec: TaskSpec,
+    begin_ns: u64,
+    ended: bool,
+}
+
+impl Running {
+    fn new(id: Option<TaskId>, spec: TaskSpec) -> Running {
+        Running { id, spec, begin_ns: Clock::monotonic_ns(), ended: false }
+    }
+
+    /// Time left, `None` without end.
+    fn left(&self) -> Option<Duration> {
+        match self.spec.duration {
+            model::Duration::Forever => None,
+            model::Duration::Seconds(seconds) => {
+                let end = self.begin_ns.saturating_add(u64::from(seconds) * 1_000_000_000);
+                Some(Duration::from_nanos(end.saturating_sub(Clock::monotonic_ns())))
+            }
+        }
+    }
+}
+
+struct Wanted {
+    key: FlowKey,
+    spec: FlowSpec,
+    timeline: Timeline,
+}
+
+struct Manager<'a> {
+    station: &'a Station,
+    families: Vec<Family>,
+    heard: mpsc::UnboundedReceiver<Uploaded>,
+    tasks: Option<Vec<Running>>,
+    targets: Option<Targets>,
+    revision: Option<u64>,
+    stale: bool,
+    backoff: Backoff,
+    /// Flows not to be tried before their time.
+    refused: HashMap<FlowKey, Instant>,
+    described: Option<String>,
+    complained: bool,
+}
+
+impl<'a> Manager<'a> {
+    fn new(station: &'a Station, families: Vec<Family>, heard: mpsc::UnboundedReceiver<Uploaded>) -> Manager<'a> {
+        Manager {
+            station,
+            families,
+            heard,
+            tasks: None,
+            targets: None,
+            revision: None,
+            stale: true,
+            backoff: Backoff::default(),
+            refused: HashMap::new(),
+            described: None,
+            complained: false,
+        }
+    }
+
+    async fn manage(&mut self) -> WorkerError {
+        loop {
+            let wake = match self.step().await {
+                Ok(wake) => {
+                    self.backoff.reset();
+                    self.complained = false;
+                    wake
+                }
+                Err(error) if error.is_transient() || (self.tasks.is_some() && is_mistaken(&error)) => {
+                    // The uploads say as well that the server is away; before the first one nobody else does.
+                    if self.tasks.is_none() && !std::mem::replace(&mut self.complained, true) {
+                        tracing::warn!("{error}; trying again until it answers");
+                    }
+                    self.backoff.next()
+                }
+                Err(error) => return error,
+            };
+            let sleep = tokio::time::sleep(wake);
+            tokio::select! {
+                answer = self.heard.recv() => {
+                    if let Some(answer) = answer {
+                        self.hear(&answer);
+                    }
+                }
+                () = sleep => {}
+            }
+        }
+    }
+
+    fn hear(&mut self, answer: &Uploaded) {
+        if self.revision != Some(answer.task_revision) {
+            // The first one tells nothing: the tasks were just asked for. But they may have changed in between.
+            self.stale = true;
+            self.revision = Some(answer.task_revision);
+        }
+        if !answer.unknown_sessions.is_empty() {
+            tracing::debug!("the server does not know {} sessions (any more)", answer.unknown_sessions.len());
+            self.station.forget(&answer.unknown_sessions);
+        }
+    }
+
+    /// Brings what runs in line with what is asked for. Returns when to look again.
+    async fn step(&mut self) -> Result<Duration, WorkerError> {
+        if self.targets.is_none() || self.stale {
+            let mut fresh = Targets::resolve(self.station.uplink.server()).await?;
+            if let Some(known) = &self.targets {
+                // What sessions told of further addresses still holds.
+                fresh.learn(known.addresses());
+            }
+            self.targets = Some(fresh);
+        }
+        if self.stale {
+            let list = self.station.uplink.tasks().await?;
+            self.stale = false;
+            self.refused.clear();
+            self.adopt(list.tasks);
+        }
+        let Some(mut targets) = self.targets.take() else { return Ok(IDLE_POLL) };
+        let reconciled = self.reconcile(&mut targets).await;
+        self.targets = Some(targets);
+        reconciled
+    }
+
+    fn adopt(&mut self, list: Vec<model::Task>) {
+        let before = self.tasks.take().unwrap_or_default();
+        let mut tasks: Vec<Running> = list
+            .into_iter()
+            .filter(|task| match task.spec.check() {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::warn!("task {}: {error}; it is left out", task.id);
+                    false
+                }
+            })
+            .map(|task| Running::new(Some(task.id), task.spec))
+            .collect();
+        if tasks.is_empty() {
+            tasks.push(Running::new(None, TaskSpec::default()));
+        }
+        for task in &mut tasks {
+            if let Some(same) = before.iter().find(|old| old.id == task.id && old.spec == task.spec) {
+                *task = same.clone();
+            } else if let Some(id) = &task.id {
+                tracing::info!("task {id} begins");
+            }
+        }
+        self.tasks = Some(tasks);
+    }
+
+    /// What should run now, clocks first.
+    fn wanted(&mut self, targets: &Targets) -> Vec<Wanted> {
+        let (mut clocks, mut flows, mut timelines) = (Vec::<Family>::new(), Vec::new(), Vec::new());
+        for task in self.tasks.iter_mut().flatten() {
+            if !task.ended && task.left().is_some_and(|left| left.is_zero()) {
+                task.ended = true;
+                if let Some(id) = &task.id {
+                    tracing::info!("task {id} is done");
+                }
+            }
+            if task.ended {
+                continue;
+            }
+            let asked = if task.spec.families.is_empty() { &self.families } else { &task.spec.families };
+            let mut families = targets.usable(asked);
+            families.retain(|family| self.families.is_empty() || self.families.contains(family));
+            let cycle = duty::plan(&task.spec, &families);
+            let timeline = Timeline { begin_ns: task.begin_ns, cycle };
+            timelines.push(timeline);
+            if task.id.is_none() {
+                describe(&mut self.described, duty::describe_default(&task.spec, cycle));
+            }
+            for family in families {
+                if !clocks.contains(&family) {
+                    clocks.push(family);
+                }
+                for kind in task.spec.kinds.iter().filter(|kind| **kind != Kind::Stamp) {
+                    let key = FlowKey { task: task.id.clone(), kind: *kind, family };
+                    flows.push(Wanted { key, spec: FlowSpec::of_task(&task.spec, *kind, family), timeline });
+                }
+            }
+        }
+        self.station.activity.replace(timelines);
+        let idle = Timeline { begin_ns: 0, cycle: Cycle::CONTINUOUS };
+        let clock = |family| Wanted {
+            key: FlowKey { task: None, kind: Kind::Clock, family },
+            spec: FlowSpec::clock(family),
+            timeline: idle,
+        };
+        clocks.into_iter().map(clock).chain(flows).collect()
+    }
+
+    async fn reconcile(&mut self, targets: &mut Targets) -> Result<Duration, WorkerError> {
+        let wanted = self.wanted(targets);
+        let now_ns = Clock::monotonic_ns();
+        let missing: Vec<Wanted> = {
+            let mut flows = self.station.flows();
+            for entry in flows.iter_mut().filter(|entry| !entry.flow.is_stopped()) {
+                let same =
+                    |want: &Wanted| want.spec == entry.flow.spec && want.timeline == entry.timeline;
+                if !wanted.iter().any(|want| want.key == entry.key && same(want)) {
+                    entry.flow.stop(now_ns);
+                }
+            }
+            let live = |want: &Wanted| flows.iter().any(|entry| entry.key == want.key && !entry.flow.is_stopped());
+            wanted.into_iter().filter(|want| !live(want)).collect()
+        };
+        for want in missing {
+            if self.refused.get(&want.key).is_some_and(|until| *until > Instant::now()) {
+                continue;
+            }
+            let key = want.key.clone();
+            match self.station.open(want.key, want.spec, want.timeline, targets).await {
+                // Another family changes what the others may use of the bytes a day: think again before the next.
+                Ok(true) => return Ok(Duration::ZERO),
+                Ok(false) => {}
+                Err(NotOpened::Server(error)) if error.is_transient() => return Err(error),
+                Err(NotOpened::Server(error @ WorkerError::Refused { .. })) => {
+                    tracing::warn!("{} over {}: {error}", key.kind, key.family);
+                    self.refused.insert(key, Instant::now() + REFUSED_AGAIN);
+                }
+                Err(NotOpened::Server(error)) => return Err(error),
+                Err(NotOpened::Host(problem)) => {
+                    tracing::warn!("{} over {} is not measured: {problem}", key.kind, key.family);
+                    self.refused.insert(key, Instant::now() + REFUSED_AGAIN);
+                }
+            }
+        }
+        Ok(self.next_look())
+    }
+
+    fn next_look(&mut self) -> Duration {
+        let mut next = REFUSED_AGAIN;
+        for task in self.tasks.iter().flatten().filter(|task| !task.ended) {
+            next = next.min(task.left().unwrap_or(next));
+        }
+        if self.station.flows().is_empty() {
+            let all_ended = self.tasks.iter().flatten().all(|task| task.ended);
+            let line = if all_ended { "all tasks are done; waiting for others" } else { "nothing can be measured now" };
+            describe(&mut self.described, line.to_owned());
+            self.stale = true;
+            next = next.min(IDLE_POLL);
+        }
+        next
+    }
+}
+
+/// Says a line once, until another one was said.
+fn describe(described: &mut Option<String>, line: String) {
+    if described.as_ref() != Some(&line) {
+        tracing::info!("{line}");
+        *described = Some(line);
+    }
+}
+
+/// The server was reached before, and now somebody else answers.
+fn is_mistaken(error: &WorkerError) -> bool {
+    matches!(error, WorkerError::WrongFingerprint { .. })
+}

@@ -1,0 +1,76 @@
+//! A finished run as a report of the shape that `netlat report --json` prints.
+
+use measure::report::{ReportConfig, SourceError, build_paths};
+use model::control::SessionInfo;
+use model::report::{EcnFinding, Path, Remarking, Report, SCHEMA};
+use model::{BootId, Direction, DirectionChoice, Kind, WorkerName};
+
+use super::StampOutcome;
+
+/// `generated_at`: RFC 3339, UTC.
+pub fn report(worker: &WorkerName, generated_at: String, outcome: &StampOutcome) -> Result<Report, SourceError> {
+    let info = SessionInfo {
+        session: outcome.session,
+        worker: worker.clone(),
+        boot: BootId(outcome.session.0.into()),
+        kind: Kind::Stamp,
+        family: outcome.family,
+        direction: DirectionChoice::Both,
+        started_at: outcome.started_at,
+        ended_at: Some(outcome.ended_at),
+        from: Some(outcome.from.to_string()),
+        to: Some(outcome.to.to_string()),
+        notes: outcome.notes.clone(),
+    };
+    let known = |session| (session == outcome.session).then(|| info.clone());
+    let mut paths = build_paths(worker, &outcome.samples, &known, &ReportConfig::default())?;
+    paths.iter_mut().for_each(|path| explain(path, outcome));
+    Ok(Report {
+        schema: SCHEMA.to_owned(),
+        generated_at,
+        paths,
+        applications: Vec::new(),
+        media: Vec::new(),
+        untested: outcome.notes.clone(),
+    })
+}
+
+/// Takes back what a reflector's silence does not support, and says why.
+fn explain(path: &mut Path, outcome: &StampOutcome) {
+    if path.direction == Direction::RoundTrip {
+        if outcome.reflector.class_of_service {
+            // Known of each direction by itself.
+            path.remarking.clear();
+        }
+        return;
+    }
+    if !outcome.reflector.loss_by_direction && outcome.counters.answered < outcome.counters.sent {
+        for class in &mut path.classes {
+            add_reason(&mut class.reason, "answered probes only: the reflector does not tell in which direction one was lost; see round-trip");
+        }
+    }
+    for remarking in &mut path.remarking {
+        if !outcome.reflector.class_of_service {
+            add_reason(&mut remarking.reason, "the reflector does not answer the Class of Service TLV; see round-trip");
+        } else if path.direction == Direction::Down && outcome.reply_ecn_unknown > 0 {
+            withdraw_ecn(remarking);
+        }
+    }
+}
+
+fn withdraw_ecn(remarking: &mut Remarking) {
+    remarking.ecn = EcnFinding::Inconclusive;
+    remarking.ecn_map.clear();
+    add_reason(&mut remarking.reason, "the reflector does not say which ECN its replies are sent with");
+}
+
+fn add_reason(reason: &mut Option<String>, text: &str) {
+    match reason {
+        Some(reason) if reason.contains(text) => {}
+        Some(reason) => {
+            reason.push_str("; ");
+            reason.push_str(text);
+        }
+        None => *reason = Some(text.to_owned()),
+    }
+}
