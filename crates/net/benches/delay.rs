@@ -41,7 +41,8 @@ fn main() {
         scope.spawn(|| answer(&far, count, &mut there.received, &mut back.sent));
         ask(&near, &far, count, &mut there.sent, &mut back.received);
     });
-    std::thread::sleep(Duration::from_millis(500));
+    // tcpdump hands over what it has once a second.
+    std::thread::sleep(Duration::from_millis(1500));
     for dump in &mut dumps {
         // SAFETY: a signal to our own child; it then writes what it has and ends.
         unsafe { libc::kill(dump.id() as i32, libc::SIGINT) };
@@ -134,12 +135,13 @@ fn answer(
     }
 }
 
-/// Started, and listening.
+/// Started, and listening. Not in immediate mode, which wakes tcpdump for each packet: that takes its time between
+/// tcpdump's stamp and the driver.
 fn dump(command: &str, name: &str) -> Child {
     let mut words = command.split_whitespace();
     let mut child = Command::new(words.next().unwrap())
         .args(words)
-        .args(["-Z", "root", "-n", "--immediate-mode", "--time-stamp-precision=nano", "-s", "96", "-B", "8192"])
+        .args(["-Z", "root", "-n", "--time-stamp-precision=nano", "-s", "96", "-B", "8192"])
         .args(["-w", &format!("/run/dumps/{name}"), "udp port 7002 and udp port 7001"])
         .stderr(Stdio::piped())
         .spawn()

@@ -22,7 +22,7 @@ fn main() {
     });
     let theirs = plain.join().unwrap();
     set_timer_slack(1).unwrap();
-    let ours = run("net::pacing", count, sleep_until);
+    let ours = run("net", count, sleep_until);
     println!("pacing  p50 ratio {:.3}", ours / theirs);
 }
 
@@ -65,7 +65,7 @@ fn run(name: &str, count: usize, mut sleep: impl FnMut(u64)) -> f64 {
         })
         .collect();
     let (p50, p99, max) = (quantile(&mut errors, 0.5), quantile(&mut errors, 0.99), quantile(&mut errors, 1.0));
-    println!("pacing  {name:20} {count} packets   p50 {p50:8.1} us   p99 {p99:8.1} us   max {max:8.1} us");
+    println!("pacing  {name:22} {count} packets   p50 {p50:8.1} us   p99 {p99:8.1} us   max {max:8.1} us");
     p50
 }
 

@@ -117,9 +117,9 @@ impl ReceiveBatch {
         let (payloads, packet_len, strip) = (&self.payloads, self.packet_len, self.strip_ipv4_header);
         self.headers[..self.filled].iter().enumerate().map(move |(i, header)| {
             // SAFETY: the batch is borrowed exclusively for as long as the packets live, so the kernel does not write; each
-            // index is visited once and its bytes overlap no other's, so the exclusive slice is the only reference to them.
+            // index is below the capacity, is visited once, and its bytes overlap no other's, so the exclusive slice is the only reference to them.
             let payload: &mut [u8] = unsafe {
-                let base = UnsafeCell::raw_get(payloads[i * packet_len..].as_ptr());
+                let base = UnsafeCell::raw_get(payloads.as_ptr().add(i * packet_len));
                 std::slice::from_raw_parts_mut(base, (header.msg_len as usize).min(packet_len))
             };
             // SAFETY: as above; both are only read, and initialised (zeroed at first, then written by the kernel).

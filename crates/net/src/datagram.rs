@@ -78,7 +78,7 @@ pub enum QueueEvent<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readiness {
     pub readable: bool,
-    /// Transmit stamps (or ICMP errors, where asked for) are waiting.
+    /// Transmit stamps (or ICMP errors, where asked for) are waiting. Once in a while true though there are none.
     pub error_queue: bool,
 }
 
@@ -280,7 +280,12 @@ impl Datagram {
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<Readiness, NetError> {
         let events = sys::poll(self.fd(), libc::POLLIN, timeout)
             .map_err(|error| NetError::new("waiting on", Local(&self.socket), error))?;
-        Ok(Readiness { readable: events & libc::POLLIN != 0, error_queue: events & libc::POLLERR != 0 })
+        let error_queue = events & libc::POLLERR != 0;
+        // A pending ICMP report shows the same way and would show for ever; asking for it takes it away.
+        if error_queue && self.socket.take_error().is_ok_and(|error| error.is_some()) {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Readiness { readable: events & libc::POLLIN != 0, error_queue })
     }
 
     pub(crate) fn dropped(&self) -> Result<u32, NetError> {

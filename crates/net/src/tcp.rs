@@ -216,11 +216,18 @@ impl TcpProbe {
         }
     }
 
-    /// Waits until a transmit stamp is there, or the time is over. Received bytes do not end the wait.
+    /// Waits until a transmit stamp is there. `false`: the time is over, or both sides have closed. An error if the
+    /// connection broke. Received bytes do not end the wait.
     pub fn wait_transmit_stamp(&self, timeout: Duration) -> Result<bool, NetError> {
-        sys::poll(self.socket.as_fd(), 0, Some(timeout))
-            .map(|events| events & libc::POLLERR != 0)
-            .map_err(|error| self.failed("waiting on the connection with", error))
+        let failed = |error| self.failed("waiting on the connection with", error);
+        let events = sys::poll(self.socket.as_fd(), 0, Some(timeout)).map_err(failed)?;
+        if events & libc::POLLERR == 0 {
+            return Ok(false);
+        }
+        match self.socket.take_error().map_err(failed)? {
+            Some(error) => Err(failed(error)),
+            None => Ok(true),
+        }
     }
 
     /// The mark of the peer's packets, as far as a socket shows it. IPv6: of the latest packet. IPv4: of the ACK that ended

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use model::UnixNanos;
@@ -169,6 +170,27 @@ fn waits_end() {
         client.shutdown_write().unwrap();
         assert_eq!(server.receive(&mut buffer, LONG).unwrap().length, 0);
     });
+}
+
+#[test]
+fn a_reset_connection_ends_every_wait() {
+    on_loopback("a_reset_connection_ends_every_wait", || {
+        let listener = listen(ADDRESSES[0]);
+        let (client, server) = connected(&listener, Tos::default());
+        // Closing with unread bytes resets.
+        client.send(b"unread", LONG).unwrap();
+        while !server_has_bytes(&server) {}
+        drop(server);
+        assert!(client.receive(&mut [0; 8], LONG).is_err());
+        client.transmit_stamps(&mut |_| ()).unwrap();
+        assert!(!client.wait_transmit_stamp(LONG).unwrap());
+    });
+}
+
+fn server_has_bytes(probe: &TcpProbe) -> bool {
+    let mut events = libc::pollfd { fd: probe.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live pollfd.
+    unsafe { libc::poll(&mut events, 1, 1000) == 1 }
 }
 
 #[test]

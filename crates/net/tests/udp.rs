@@ -203,6 +203,13 @@ fn a_closed_port_neither_swallows_a_packet_nor_ends_the_receiver() {
         let mut batch = ReceiveBatch::default();
         assert_eq!(sender.receive(&mut batch, Some(Duration::from_millis(1))).unwrap(), 0);
         assert_eq!(sender.refusals(), 10);
+        // Nor does the report of it keep a waiting thread awake.
+        sender.send_to(b"anyone?", None, Tos::default(), None).unwrap();
+        transmit_stamps(&sender, 1);
+        while sender.wait(Some(Duration::from_millis(1))).unwrap().error_queue {
+            assert_eq!(sender.transmit_stamps(&mut |_| ()).unwrap(), 0);
+        }
+        assert_eq!(sender.refusals(), 11);
     });
 }
 

@@ -10,7 +10,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How a command ended, where it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,11 @@ fn log_to_stderr(verbose: u8) {
         _ => LevelFilter::TRACE,
     };
     let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false).with_ansi(!plain).init();
+    // Libraries below speak of every connection they reuse; their debug lines help nobody here.
+    let ours = ["netlat", "server", "worker", "store", "net", "measure", "lab"].map(|name| (name, level));
+    let filter = tracing_subscriber::filter::Targets::new().with_targets(ours).with_default(level.min(LevelFilter::WARN));
+    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(!plain);
+    tracing_subscriber::registry().with(format.with_filter(filter)).init();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

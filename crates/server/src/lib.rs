@@ -4,6 +4,7 @@
 
 mod answers;
 pub mod api;
+mod capture;
 mod coordinator;
 mod counters;
 mod dns;

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use model::Task;
 use model::control::ProbePorts;
+use net::capture::Capture;
 use net::tcp::TcpProbeListener;
 use net::{UdpOptions, UdpProbeSocket};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub struct ServerConfig {
     /// How workers reach this server: the first goes into join strings (guessed from the interfaces if none is given),
     /// every address among them is given to workers to probe.
     pub advertise: Vec<String>,
+    /// Also read the probes by passive capture of this interface.
+    pub interface: Option<String>,
     /// Certificate chain and key, PEM; made if not given.
     pub certificate: Option<(PathBuf, PathBuf)>,
     pub store: StoreOptions,
@@ -68,6 +71,7 @@ pub struct Server {
     voice: Vec<UdpProbeSocket>,
     dns: Vec<UdpProbeSocket>,
     tcp: Vec<TcpProbeListener>,
+    capture: Option<Capture>,
     tls: Arc<rustls::ServerConfig>,
     fingerprint: String,
     admin_hash: [u8; 32],
@@ -108,7 +112,9 @@ impl Server {
             dns.push(UdpProbeSocket::bind(SocketAddr::new(address, config.probe_port.wrapping_add(1)), &options)?);
             tcp.push(TcpProbeListener::bind(SocketAddr::new(address, config.probe_port))?);
         }
-        Ok(Server { config, store, control, voice, dns, tcp, tls, fingerprint, admin_hash, mask_key })
+        let opened = config.interface.as_deref().map(|interface| crate::capture::open(interface, config.probe_port));
+        let capture = opened.transpose()?;
+        Ok(Server { config, store, control, voice, dns, tcp, capture, tls, fingerprint, admin_hash, mask_key })
     }
 
     /// SHA-256 of the control plane's certificate.
@@ -176,6 +182,10 @@ impl Server {
         }
 
         let port = self.config.probe_port;
+        if let Some(capture) = self.capture {
+            let (own, observer) = (shared.clone(), Observer::new(sender.clone(), shared.counters.clone()));
+            threads.push(spawn("capture", STACK, move || crate::capture::run(capture, port, &own, observer))?);
+        }
         let coordinator = Arc::new(Coordinator::new(Parts {
             ingest: sender.clone(),
             data_dir: self.config.data_dir.clone(),

@@ -151,14 +151,14 @@ impl Request {
 }
 
 /// `None`: not ours. `Some(None)`: read on.
-fn token_of(stream: &[u8]) -> Option<Option<(Kind, [u8; TOKEN_LEN])>> {
+pub(crate) fn token_of(stream: &[u8]) -> Option<Option<(Kind, [u8; TOKEN_LEN])>> {
     match stream.first()? {
         0x16 => Some(wire::tls::parse_client_hello(stream).ok()?.map(|(token, _)| (Kind::Tls, token))),
         _ => Some(wire::http::parse_request(stream).ok()?.map(|token| (Kind::Http, token))),
     }
 }
 
-fn authenticate(kind: Kind, token: &[u8; TOKEN_LEN], shared: &Shared) -> Option<(Arc<LiveSession>, ProbeHeader)> {
+pub(crate) fn authenticate(kind: Kind, token: &[u8; TOKEN_LEN], shared: &Shared) -> Option<(Arc<LiveSession>, ProbeHeader)> {
     let peeked = wire::token::peek_token(token, &shared.mask);
     let Some(session) = shared.sessions.get(peeked.session).filter(|session| session.kind == kind) else {
         counters::add(&shared.counters.unknown_session, 1);

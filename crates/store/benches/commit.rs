@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use model::{Direction, Family, Kind, Sample, SampleFlags, SessionId, Tos, UnixNanos, WorkerName};
 use rusqlite::{Connection, params};
-use store::{Commit, CorrectedDelay, Period, Reader, RollupQuery, SampleQuery, Store, StoreOptions, StoredSample, WorkerSamples};
+use store::{
+    Commit, CorrectedDelay, Period, Reader, RollupQuery, SampleQuery, Store, StoreOptions, StoredSample, WorkerSamples,
+};
 
 const ROWS: usize = 10_000;
 const WORKERS: usize = 20;
@@ -136,7 +138,8 @@ fn main() {
     let timed = |what: &str| {
         let began = Instant::now();
         let mut sum = 0u64;
-        let count = reader.samples(&SampleQuery::default(), &mut |_, sample| sum += u64::from(sample.size)).expect("read");
+        let count =
+            reader.samples(&SampleQuery::default(), &mut |_, sample| sum += u64::from(sample.size)).expect("read");
         println!("{what}: {:.2} M samples/s", count as f64 / began.elapsed().as_secs_f64() / 1e6);
     };
     timed("read unsealed");

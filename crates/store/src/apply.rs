@@ -32,7 +32,13 @@ fn apply(db: &Transaction<'_>, commit: &Commit) -> rusqlite::Result<u64> {
         db.prepare_cached(
             "INSERT INTO pending (session, direction, side, max_sequence, bytes) VALUES (?, ?, ?, ?, ?)",
         )?
-        .execute(params![blob.session.0, blob.direction as u8, blob.side as u8, blob.max_sequence, blob.bytes])?;
+        .execute(params![
+            blob.session.0,
+            blob.direction as u8,
+            blob.side as u8,
+            blob.max_sequence,
+            blob.bytes
+        ])?;
     }
     for (session, direction, sequence) in &commit.resolved {
         db.prepare_cached(

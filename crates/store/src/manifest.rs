@@ -45,15 +45,7 @@ pub(crate) fn last_id(db: &Connection) -> rusqlite::Result<i64> {
 pub(crate) fn add(db: &Transaction<'_>, id: i64, extent: Extent, bytes: u64, sealed_at: i64) -> rusqlite::Result<()> {
     db.execute(
         "INSERT INTO segment (id, file, rows, bytes, min_time_ns, max_time_ns, sealed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        params![
-            id,
-            file_name(id),
-            extent.rows as i64,
-            bytes as i64,
-            extent.min_time_ns,
-            extent.max_time_ns,
-            sealed_at
-        ],
+        params![id, file_name(id), extent.rows as i64, bytes as i64, extent.min_time_ns, extent.max_time_ns, sealed_at],
     )
     .map(drop)
 }

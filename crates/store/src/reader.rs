@@ -25,7 +25,10 @@ use crate::sessions::sessions;
 use crate::store::BUSY_TIMEOUT;
 use crate::{manifest, retain, rows, schema, segment_read, tasks};
 
-/// A read-only look at a data directory. Creates nothing in it, where a server left it or a server runs.
+/// A read-only look at a data directory: at the state of each call, whatever a server writes meanwhile.
+///
+/// Creates nothing. Of a directory that has no `netlat.db-wal` (a bare copy, never one a server left) it assumes that
+/// no server starts on it while the reader is open.
 #[derive(Debug)]
 pub struct Reader {
     db: Connection,
@@ -110,11 +113,7 @@ impl Reader {
     /// Calls `f` with every sample of the query once, sealed or not, also while a server seals; answers with their
     /// number. Segments come in the order of sealing and unsealed samples last; each of these is sorted by worker,
     /// session, direction and time. Samples that retention deletes meanwhile are left out.
-    pub fn samples(
-        &self,
-        query: &SampleQuery,
-        f: &mut dyn FnMut(&WorkerName, &Sample),
-    ) -> Result<u64, StoreError> {
+    pub fn samples(&self, query: &SampleQuery, f: &mut dyn FnMut(&WorkerName, &Sample)) -> Result<u64, StoreError> {
         self.visit(query, &mut |worker, sample| {
             f(worker, sample);
             Ok(())
@@ -135,9 +134,8 @@ impl Reader {
         };
 
         // Segments never change, so the many old ones need no transaction, which would keep the log from shrinking.
-        let (segments, last) = self
-            .snapshot(|db| Ok((manifest::list(db, 0, query)?, manifest::last_id(db)?)))
-            .map_err(failed())?;
+        let (segments, last) =
+            self.snapshot(|db| Ok((manifest::list(db, 0, query)?, manifest::last_id(db)?))).map_err(failed())?;
         for segment in segments {
             self.visit_segment(&segment, query, &mut f)?;
         }

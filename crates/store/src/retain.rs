@@ -7,10 +7,10 @@ use rusqlite::{Transaction, params};
 
 use crate::directory::sync_directory;
 use crate::error::StoreError;
+use crate::manifest;
 use crate::query::{Period, SampleQuery};
 use crate::rows;
 use crate::store::Store;
-use crate::manifest;
 
 /// What was deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,11 @@ impl Store {
             );
         }
         if kept_bytes > max_bytes {
-            tracing::warn!(bytes = kept_bytes, limit = max_bytes, "the catalogue and rollups alone are above the size limit");
+            tracing::warn!(
+                bytes = kept_bytes,
+                limit = max_bytes,
+                "the catalogue and rollups alone are above the size limit"
+            );
         }
         Ok(report)
     }
@@ -81,11 +85,9 @@ impl Store {
 
 /// Pages in use; the log comes on top, at most 16 MiB at rest.
 pub(crate) fn database_bytes(db: &rusqlite::Connection) -> rusqlite::Result<u64> {
-    db.query_row(
-        "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
-        [],
-        |row| row.get::<_, i64>(0),
-    )
+    db.query_row("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()", [], |row| {
+        row.get::<_, i64>(0)
+    })
     .map(|bytes| bytes as u64)
 }
 
@@ -97,11 +99,8 @@ fn drop_segments(
     database_bytes: u64,
     report: &mut RetentionReport,
 ) -> rusqlite::Result<(Vec<String>, u64)> {
-    let too_old: i64 = db.query_row(
-        "SELECT coalesce(max(id), 0) FROM segment WHERE sealed_at < ?",
-        [raw_before.0],
-        |row| row.get(0),
-    )?;
+    let too_old: i64 =
+        db.query_row("SELECT coalesce(max(id), 0) FROM segment WHERE sealed_at < ?", [raw_before.0], |row| row.get(0))?;
     let segments = manifest::list(db, 0, &SampleQuery::default())?;
     let mut kept_bytes: u64 = segments.iter().map(|segment| segment.bytes as u64).sum();
     let mut files = Vec::new();
@@ -126,12 +125,13 @@ fn drop_rows(
     minutes_before: UnixNanos,
     report: &mut RetentionReport,
 ) -> rusqlite::Result<()> {
+    // The last bucket that had ended by then.
+    let last_start = minutes_before.0.div_euclid(1_000_000_000) - Period::Minute.seconds();
     // Worker by worker: the key's order, so that nothing is read but what goes.
     for worker in rows::worker_names(db)?.into_keys() {
         report.minute_rollups += db
-            .prepare_cached("DELETE FROM rollup WHERE period = ? AND worker = ? AND start_s < ?")?
-            .execute(params![Period::Minute as u8, worker, minutes_before.0.div_euclid(1_000_000_000)])?
-            as u64;
+            .prepare_cached("DELETE FROM rollup WHERE period = ? AND worker = ? AND start_s <= ?")?
+            .execute(params![Period::Minute as u8, worker, last_start])? as u64;
         report.clocks += db
             .prepare_cached("DELETE FROM clock WHERE worker = ? AND at < ?")?
             .execute(params![worker, minutes_before.0])? as u64;

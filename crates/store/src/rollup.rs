@@ -193,12 +193,8 @@ fn marks_to_bytes(marks: &BTreeMap<Tos, u64>) -> Vec<u8> {
 
 fn marks_from_bytes(bytes: &[u8]) -> Option<BTreeMap<Tos, u64>> {
     let (entries, rest) = bytes.as_chunks::<9>();
-    rest.is_empty().then(|| {
-        entries
-            .iter()
-            .map(|[mark, count @ ..]| (Tos::from_byte(*mark), u64::from_le_bytes(*count)))
-            .collect()
-    })
+    rest.is_empty()
+        .then(|| entries.iter().map(|[mark, count @ ..]| (Tos::from_byte(*mark), u64::from_le_bytes(*count))).collect())
 }
 
 fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<Tally> {

@@ -65,7 +65,8 @@ impl Store {
         if self.unsealed.rows == 0 {
             return Ok(SealReport::default());
         }
-        let mut files = Files { directory: self.directory.clone(), placed: Vec::new(), open: None, observe, done: false };
+        let mut files =
+            Files { directory: self.directory.clone(), placed: Vec::new(), open: None, observe, done: false };
         // A file's error leaves the closure by its own way: the transaction's errors are SQLite's.
         let mut failure = None;
         let result = self.write_durably("seal samples", |db| {

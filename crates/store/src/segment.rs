@@ -221,10 +221,7 @@ fn column<W: Write + Send, T: DataType>(
     column.close()
 }
 
-fn required<W: Write + Send, T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    values: &[T::T],
-) -> Result<()> {
+fn required<W: Write + Send, T: DataType>(group: &mut SerializedRowGroupWriter<'_, W>, values: &[T::T]) -> Result<()> {
     column::<W, T>(group, values, None)
 }
 

@@ -150,7 +150,11 @@ fn words<T>(column: &[ByteArray], meaning: impl Fn(&[u8]) -> Option<T>) -> Parqu
     column.iter().map(|word| meaning(word.data()).ok_or_else(|| damaged("an unknown word"))).collect()
 }
 
-fn column<T: DataType>(group: &dyn RowGroupReader, index: usize, levels: Option<&mut Vec<i16>>) -> ParquetResult<Vec<T::T>> {
+fn column<T: DataType>(
+    group: &dyn RowGroupReader,
+    index: usize,
+    levels: Option<&mut Vec<i16>>,
+) -> ParquetResult<Vec<T::T>> {
     let rows = usize::try_from(group.metadata().num_rows()).map_err(|_| damaged("a negative number of rows"))?;
     let mut reader = get_typed_column_reader::<T>(group.get_column_reader(index)?);
     let mut values = Vec::new();
@@ -177,7 +181,8 @@ fn required<T: DataType>(group: &dyn RowGroupReader, index: usize) -> ParquetRes
 fn optional<T: DataType>(group: &dyn RowGroupReader, index: usize) -> ParquetResult<Vec<Option<T::T>>> {
     let mut levels = Vec::new();
     let mut present = column::<T>(group, index, Some(&mut levels))?.into_iter();
-    let values: Vec<Option<T::T>> = levels.iter().map(|level| if *level == 1 { present.next() } else { None }).collect();
+    let values: Vec<Option<T::T>> =
+        levels.iter().map(|level| if *level == 1 { present.next() } else { None }).collect();
     if values.len() as i64 != group.metadata().num_rows() || present.next().is_some() {
         return Err(damaged("a column has too few values"));
     }

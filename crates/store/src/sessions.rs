@@ -102,7 +102,8 @@ impl Store {
                     Ok(OpenSession {
                         info: session_info(row)?,
                         keys: SessionKeys { up: row.get(11)?, down: row.get(12)? },
-                        plan: serde_json::from_str(row.get_ref(13)?.as_str()?).map_err(|error| bad_column(13, error))?,
+                        plan: serde_json::from_str(row.get_ref(13)?.as_str()?)
+                            .map_err(|error| bad_column(13, error))?,
                     })
                 })?
                 .collect()
@@ -199,11 +200,7 @@ fn session_info(row: &Row<'_>) -> rusqlite::Result<SessionInfo> {
         boot: BootId(row.get::<_, i64>(2)? as u64),
         kind: kind(row, 3)?,
         family: family(row, 4)?,
-        direction: row
-            .get_ref(5)?
-            .as_str()?
-            .parse::<DirectionChoice>()
-            .map_err(|error| bad_column(5, error))?,
+        direction: row.get_ref(5)?.as_str()?.parse::<DirectionChoice>().map_err(|error| bad_column(5, error))?,
         started_at: UnixNanos(row.get(6)?),
         ended_at: row.get::<_, Option<i64>>(7)?.map(UnixNanos),
         from: row.get(8)?,

@@ -2,7 +2,7 @@
 //! certificate the server must show. Its token is a secret and appears in no message.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -107,7 +107,7 @@ impl FromStr for ServerAddress {
         let port = port.parse().ok().filter(|port| *port != 0).ok_or(InvalidJoin::Port)?;
         let named = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_');
         let is_name = (1..=253).contains(&host.len()) && host.bytes().all(named);
-        if host.parse::<IpAddr>().is_err() && !is_name {
+        if !text.starts_with('[') && !is_name {
             return Err(InvalidJoin::Host);
         }
         Ok(ServerAddress { host, port })

@@ -255,9 +255,14 @@ impl Station {
         let settled = async {
             let end = tokio::time::Instant::now() + settle;
             while !self.flows().is_empty() && tokio::time::Instant::now() < end {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                self.collect();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let now_ns = Clock::monotonic_ns();
+                // An upload takes the server a while, and one batch as long as another: few of them.
+                if self.flows().iter().all(|entry| entry.flow.is_settled(now_ns)) {
+                    self.collect();
+                }
             }
+            self.collect();
             let end = tokio::time::Instant::now() + upload;
             while !lock(&self.spool).is_empty() && tokio::time::Instant::now() < end {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -88,10 +88,9 @@ pub(crate) struct Tally(BTreeMap<(&'static str, &'static str, u8, u8), u64>);
 
 impl Tally {
     pub(crate) fn add(&mut self, ethernet: &[u8], kind: u8) {
-        if let Some(packet) = parse(ethernet) {
-            if let Some((protocol, sent)) = packet.probe(kind) {
-                *self.0.entry((protocol, packet.family.name(), sent, packet.tos)).or_default() += 1;
-            }
+        let Some(packet) = parse(ethernet) else { return };
+        if let Some((protocol, sent)) = packet.probe(kind) {
+            *self.0.entry((protocol, packet.family.name(), sent, packet.tos)).or_default() += 1;
         }
     }
 

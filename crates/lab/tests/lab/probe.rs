@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use lab::Protocol;
 use model::{Direction, Family};
@@ -24,15 +25,45 @@ impl Stage {
     }
 }
 
+/// The built example. Cargo builds examples for `cargo test`, but not where a filter is given, and an old one would
+/// test an old lab: so one that is older than its sources is built here.
+fn example() -> PathBuf {
+    // Tests stand in TARGET/PROFILE/deps, examples beside that.
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let example = profile.join("examples/lab-probe");
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let sources = ["lab/src", "lab/examples", "lab/scenarios", "net/src", "model/src", "wire/src"];
+    let newest = sources.iter().map(|source| newest_in(&crates.join(source))).max().unwrap();
+    if std::fs::metadata(&example).and_then(|meta| meta.modified()).is_ok_and(|built| built > newest) {
+        return example;
+    }
+    let name = match profile.file_name().and_then(|name| name.to_str()).unwrap() {
+        "debug" => "dev",
+        other => other,
+    };
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", "lab", "--example", "lab-probe", "--profile", name]);
+    cargo.arg("--target-dir").arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    assert!(cargo.status().unwrap().success(), "{cargo:?} failed");
+    example
+}
+
+fn newest_in(directory: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let times = entries.map(|path| match path.is_dir() {
+        true => newest_in(&path),
+        false => std::fs::metadata(path).unwrap().modified().unwrap(),
+    });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 fn stage() -> &'static Stage {
     static STAGE: OnceLock<Stage> = OnceLock::new();
     STAGE.get_or_init(|| {
         let directory = tempfile::tempdir().unwrap();
         let stage = Stage { directory };
-        // Tests stand in target/PROFILE/deps, examples beside it.
-        let test = std::env::current_exe().unwrap();
-        let example = test.parent().unwrap().with_file_name("examples").join("lab-probe");
-        assert!(example.exists(), "{} is not built: run `cargo test -p lab`, without --test", example.display());
+        let example = example();
         std::fs::copy(example, stage.path("lab-probe")).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_lab-relay"), stage.path("lab-relay")).unwrap();
         for scenario in ["demo.toml", "policies.toml", "delays.toml"] {

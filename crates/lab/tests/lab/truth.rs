@@ -1,6 +1,6 @@
 //! The truth function against the definitions of RFC 9435, section 4, for all 64 values, and what a chain makes of it.
 
-use lab::{Action, DscpSet, Outcome, Protocol, Scenario, Traffic};
+use lab::{Action, DscpSet, Protocol, Scenario, Traffic};
 use model::report::{EcnFinding, Pathology};
 use model::{Direction, Family};
 use wire::{Dscp, Ecn, Tos};
@@ -152,7 +152,7 @@ fn chances_multiply_along_the_way() {
     let down = city.truth(Direction::Down, Protocol::Udp, Family::Ipv4, Tos::new(Dscp::EF, Ecn::NotEct));
     let marks: Vec<u8> = down.received().iter().map(|(mark, _)| mark.dscp().get()).collect();
     assert_eq!((marks, down.loss()), (vec![0, 10], 0.0));
-    assert!(!Outcome::allows(&down, None));
+    assert!(!down.allows(None));
 }
 
 #[test]

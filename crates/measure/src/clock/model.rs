@@ -4,7 +4,7 @@ use model::UnixNanos;
 use model::report::Clock;
 
 use super::piece::{ExactOffset, Piece, pieces};
-use super::step::{Start, cut};
+use super::step::{Run, Start, cut};
 use super::window::{Bounds, Windows, span};
 use super::{ClockSegment, Delay, Exchange, Offset};
 
@@ -46,6 +46,21 @@ impl Stretch {
 
     pub(super) fn last(&self) -> i64 {
         self.pieces[self.pieces.len() - 1].last
+    }
+
+    /// How well an exchange suits this stretch: by how much its better direction exceeds the shortest delay, ns. `None` where
+    /// its bounds exclude the stretch.
+    fn excess(&self, bounds: &Bounds) -> Option<f64> {
+        let offset = self.offset_at(bounds.at);
+        let up = (bounds.upper - offset.whole) as f64 - offset.rest;
+        let down = offset.rest - (bounds.lower - offset.whole) as f64;
+        let allowed = up >= -offset.uncertainty && down >= -offset.uncertainty;
+        allowed.then(|| (up - self.shortest_up).abs().min((down - self.shortest_down).abs()))
+    }
+
+    /// Whether an exchange suits this stretch better than the one it was first counted to.
+    fn suits(&self, bounds: &Bounds, first: &Stretch) -> bool {
+        self.excess(bounds).is_some_and(|here| first.excess(bounds).is_none_or(|there| here < there))
     }
 
     fn offset_at(&self, at: i64) -> ExactOffset {
@@ -101,7 +116,7 @@ impl ClockModel {
         if stretches.is_empty() {
             return None;
         }
-        let found = stretches.iter().filter(|stretch| stretch.start == Start::Step).count();
+        let found = stretches.iter().filter(|stretch| stretch.start.is_step()).count();
         let mut model = ClockModel { segments: Vec::new(), steps: steps + found as u32, discarded, stretches };
         model.segments = model.describe();
         Some(model)
@@ -126,7 +141,7 @@ impl ClockModel {
                     skew_ppm: piece.slope * 1e6,
                     uncertainty_ns: piece.largest_uncertainty(),
                     exchanges: piece.exchanges,
-                    after_step: index == 0 && stretch.start == Start::Step,
+                    after_step: index == 0 && stretch.start.is_step(),
                 });
             }
         }
@@ -271,5 +286,66 @@ fn choose(candidates: &[Candidate]) -> Delay {
 
 /// Steps and lines of windows in order of server time.
 pub(super) fn stretches(windows: &[Bounds]) -> Vec<Stretch> {
-    cut(windows).into_iter().filter_map(|run| Stretch::new(run.start, pieces(&run.windows))).collect()
+    let mut runs = cut(windows);
+    let fit = |run: &Run| Stretch::new(run.start, pieces(&run.windows));
+    let mut fitted: Vec<Option<Stretch>> = runs.iter().map(fit).collect();
+    unite(&mut runs, &mut fitted);
+    for index in 1..runs.len() {
+        if runs[index].start != Start::Step {
+            continue;
+        }
+        // In a queue, exchanges next to a step may have been counted to its other side. They are left out, so that the step
+        // lies between the nearest exchanges on either side.
+        let (Some(before), Some(after)) = (&fitted[index - 1], &fitted[index]) else { continue };
+        let tail = runs[index - 1].windows.iter().rev().take_while(|window| after.suits(window, before)).count();
+        let head = runs[index].windows.iter().take_while(|window| before.suits(window, after)).count();
+        for (index, at_end, count) in [(index - 1, true, tail), (index, false, head)] {
+            let windows = &mut runs[index].windows;
+            if count > 0 && count < windows.len() {
+                if at_end {
+                    windows.truncate(windows.len() - count);
+                } else {
+                    windows.drain(..count);
+                }
+                fitted[index] = fit(&runs[index]);
+            }
+        }
+    }
+    fitted.into_iter().flatten().collect()
+}
+
+/// In a queue a step may be proven later than it is suspected (or earlier): then what lies between the two cuts is no
+/// stretch of its own. It goes to the far side of the proof, if that side's line allows every exchange in it.
+fn unite(runs: &mut Vec<Run>, fitted: &mut Vec<Option<Stretch>>) {
+    let suspected = |start: Start| matches!(start, Start::SmallStep | Start::Suspicion);
+    let allows = |stretch: &Option<Stretch>, run: &Run| {
+        stretch.as_ref().is_some_and(|stretch| run.windows.iter().all(|window| stretch.excess(window).is_some()))
+    };
+    let mut index = 1;
+    while index < runs.len() {
+        let proven = runs[index].start == Start::Step;
+        if proven && suspected(runs[index - 1].start) && allows(&fitted[index], &runs[index - 1]) {
+            let early = runs.remove(index - 1);
+            fitted.remove(index - 1);
+            index -= 1;
+            runs[index].windows.splice(..0, early.windows);
+        } else if proven
+            && runs.get(index + 1).is_some_and(|next| suspected(next.start))
+            && allows(&fitted[index - 1], &runs[index])
+        {
+            let late = runs.remove(index);
+            fitted.remove(index);
+            runs[index].start = Start::Step;
+            index -= 1;
+            runs[index].windows.extend(late.windows);
+        } else {
+            index += 1;
+            continue;
+        }
+        fitted[index] = Stretch::new(runs[index].start, pieces(&runs[index].windows));
+        if let (Some(Some(next)), Some(run)) = (fitted.get_mut(index + 1), runs.get(index + 1)) {
+            next.start = run.start;
+        }
+        index += 1;
+    }
 }

@@ -23,11 +23,19 @@ const SILENCE_NS: f64 = 3e11;
 pub(super) enum Start {
     /// With the data, after a silence, or where older parts were frozen.
     Seam,
-    /// A clock was stepped.
+    /// A clock was stepped: the bounds before and after contradict each other.
     Step,
+    /// A clock was stepped by less than the round trip: both directions changed by the same amount against each other.
+    SmallStep,
     /// Both directions changed against each other, not quite by the same amount: a changed route or a step. Not counted as a
     /// step, but nothing is concluded across it.
     Suspicion,
+}
+
+impl Start {
+    pub(super) fn is_step(self) -> bool {
+        matches!(self, Start::Step | Start::SmallStep)
+    }
 }
 
 /// Exchanges between which no clock was stepped, in order of server time.
@@ -183,7 +191,7 @@ fn suspect(run: Run) -> Vec<Run> {
         }
         runs.push(Run { start: begin_start, windows: windows[begin..best.end].to_vec() });
         begin = best.resume;
-        begin_start = if best.round_trip_kept { Start::Step } else { Start::Suspicion };
+        begin_start = if best.round_trip_kept { Start::SmallStep } else { Start::Suspicion };
         middle = begin;
     }
     runs.push(Run { start: begin_start, windows: windows[begin..].to_vec() });
@@ -202,11 +210,14 @@ struct Suspicion {
 /// Compares the windows before and after one window.
 fn suspicion(windows: &[Bounds], begin: usize, middle: usize) -> Option<Suspicion> {
     let at = windows[middle].at;
-    let local = begin.max(middle.saturating_sub(GROUP))..(middle + 1 + GROUP).min(windows.len());
-    let mut local: Vec<f64> = windows.get(local)?.iter().map(Bounds::round_trip).collect();
+    let local = &windows[begin.max(middle.saturating_sub(GROUP))..(middle + 1 + GROUP).min(windows.len())];
+    let mut round_trips = [0.0; 2 * GROUP + 1];
+    for (place, bounds) in round_trips.iter_mut().zip(local) {
+        *place = bounds.round_trip();
+    }
     // Exchanges that straddle a step lie within one round trip. They belong to neither side, and where the step is
     // backward their round trips look short.
-    let reach = nearest_rank(&mut local, 0.5)?;
+    let reach = nearest_rank(&mut round_trips[..local.len()], 0.5)?;
     let straddles = |bounds: &&Bounds| span(bounds.at, at).abs() < reach;
     let end = middle - windows[begin..middle].iter().rev().take_while(straddles).count();
     let resume = middle + 1 + windows[middle + 1..].iter().take_while(straddles).count();

@@ -117,7 +117,7 @@ impl ClockTracker {
         }
         while self.frozen.iter().map(|stretch| stretch.pieces.len()).sum::<usize>() > FROZEN_PIECES {
             let oldest = self.frozen.remove(0);
-            self.forgotten_steps += u32::from(oldest.start == Start::Step);
+            self.forgotten_steps += u32::from(oldest.start.is_step());
         }
         self.publish(stretches(&self.live.bounds()));
     }

@@ -1,50 +1,64 @@
-//! What happened to the marks: names for what the network did to DSCP and ECN, from counts alone.
+//! What happened to the marks: names for what the network did to DSCP and ECN, from counts alone. Neither time nor place
+//! is considered here; and, as RFC 9435 warns, the outcome does not prove the mechanism.
 
+mod counts;
+mod dscp;
+mod ecn;
+
+use model::Kind;
 use model::report::{DscpCount, EcnCount, EcnFinding, Pathology};
-use model::{Kind, Tos};
 
-/// How often each mark was sent, lost, and received as which mark.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MarkCounts {}
+pub use counts::MarkCounts;
 
-impl MarkCounts {
-    pub fn new() -> MarkCounts {
-        MarkCounts::default()
-    }
-    /// One probe was sent with `sent` and never arrived.
-    pub fn lost(&mut self, _sent: Tos) {
-        todo!()
-    }
-    /// One probe was sent with `sent` and arrived; `None` where the receiving socket does not show the mark.
-    pub fn received(&mut self, _sent: Tos, _received: Option<Tos>) {
-        todo!()
-    }
-    pub fn merge(&mut self, _other: &MarkCounts) {
-        todo!()
-    }
-}
-
+/// How much evidence is enough.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemarkingConfig {
-    /// A class with fewer received marks is no evidence.
+    /// A code point with fewer received marks is no evidence.
     pub min_per_class: u64,
+    /// A received value counts if at least this many packets of one code point have it; fewer are odd packets.
+    pub min_packets: u64,
+    /// And if it makes up at least this share of the code point's packets, 0..=1.
+    pub min_share: f64,
+    /// From this share on a change is on (nearly) all packets, 0..=1.
+    pub nearly_all: f64,
+    /// Not-ECT packets lost up to this share are few, 0..=1: then lost ECT packets stand out.
+    pub few_lost: f64,
 }
 
 impl Default for RemarkingConfig {
     fn default() -> RemarkingConfig {
-        RemarkingConfig { min_per_class: 5 }
+        RemarkingConfig { min_per_class: 5, min_packets: 2, min_share: 0.05, nearly_all: 0.9, few_lost: 0.2 }
     }
 }
 
+/// What was done to the marks of one kind on one path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     pub pathology: Pathology,
+    /// Every pair of sent and received DSCP, in order.
     pub map: Vec<DscpCount>,
     pub ecn: EcnFinding,
+    /// Every pair of sent and received ECN code points, in order.
     pub ecn_map: Vec<EcnCount>,
+    /// Exceptions, other names that fit as well, code points without evidence. A sentence or several.
     pub reason: Option<String>,
 }
 
-pub fn judge(_kind: Kind, _counts: &MarkCounts, _config: &RemarkingConfig) -> Judgement {
-    todo!()
+/// Names what was done. `kind` decides only whether ECN can be judged at all: TCP masks the bits a program asks for, and an
+/// echo reply carries what the far kernel chose.
+pub fn judge(kind: Kind, counts: &MarkCounts, config: &RemarkingConfig) -> Judgement {
+    let dscp = dscp::judge(counts, config);
+    let ecn = if kind.is_tcp() || kind == Kind::Icmp {
+        ecn::Finding { ecn: EcnFinding::Unsupported, notes: Vec::new() }
+    } else {
+        ecn::judge(counts, config)
+    };
+    let notes: Vec<String> = dscp.notes.into_iter().chain(ecn.notes).collect();
+    Judgement {
+        pathology: dscp.pathology,
+        map: counts.dscp_map(),
+        ecn: ecn.ecn,
+        ecn_map: counts.ecn_map(),
+        reason: (!notes.is_empty()).then(|| notes.join("; ")),
+    }
 }

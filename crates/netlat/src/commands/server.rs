@@ -128,6 +128,7 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
         probe_port: args.probe_port.or(section.probe_port).unwrap_or(8620),
         data_dir: dir.clone(),
         advertise: if args.advertise.is_empty() { section.advertise.clone() } else { args.advertise },
+        interface: args.interface.or(section.interface.clone()),
         certificate,
         store,
         tasks: tasks.collect(),

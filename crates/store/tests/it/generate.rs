@@ -39,10 +39,8 @@ pub fn commit_of(worker: &str, samples: impl IntoIterator<Item = Sample>) -> Com
 
 pub fn read(dir: &Path, query: &SampleQuery) -> Vec<(WorkerName, Sample)> {
     let mut found = Vec::new();
-    let count = Reader::open(dir)
-        .unwrap()
-        .samples(query, &mut |worker, sample| found.push((worker.clone(), *sample)))
-        .unwrap();
+    let count =
+        Reader::open(dir).unwrap().samples(query, &mut |worker, sample| found.push((worker.clone(), *sample))).unwrap();
     assert_eq!(count, found.len() as u64);
     sorted(found)
 }
@@ -56,11 +54,7 @@ pub fn sorted(mut samples: Vec<(WorkerName, Sample)>) -> Vec<(WorkerName, Sample
 
 pub fn of_commits<'a>(commits: impl IntoIterator<Item = &'a Commit>) -> Vec<(WorkerName, Sample)> {
     let groups = commits.into_iter().flat_map(|commit| &commit.samples);
-    sorted(
-        groups
-            .flat_map(|group| group.samples.iter().map(|stored| (group.worker.clone(), stored.sample)))
-            .collect(),
-    )
+    sorted(groups.flat_map(|group| group.samples.iter().map(|stored| (group.worker.clone(), stored.sample))).collect())
 }
 
 fn time() -> impl Strategy<Value = i64> {
@@ -120,10 +114,8 @@ pub fn commits() -> impl Strategy<Value = Vec<Commit>> {
             worker: name(worker),
             samples: samples.into_iter().map(&mut stored).collect(),
         };
-        let mut commit = |groups: Vec<_>| Commit {
-            samples: groups.into_iter().map(&mut group).collect(),
-            ..Commit::default()
-        };
+        let mut commit =
+            |groups: Vec<_>| Commit { samples: groups.into_iter().map(&mut group).collect(), ..Commit::default() };
         commits.into_iter().map(&mut commit).collect()
     })
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use model::{Kind, SampleFlags, UnixNanos, WorkerName};
 use proptest::prelude::*;
 use store::{
-    Commit, CorrectedDelay, Period, Reader, Rollup, RollupQuery, SampleQuery, Store, StoreOptions, StoredSample,
-    Tally, WorkerSamples, time_of,
+    Commit, CorrectedDelay, Period, Reader, Rollup, RollupQuery, SampleQuery, Store, StoreOptions, StoredSample, Tally,
+    WorkerSamples, time_of,
 };
 
 use crate::generate::{START, commits, name, of_commits, plain, read, sorted};
@@ -87,7 +87,7 @@ fn rollups(reader: &Reader, query: &RollupQuery) -> Vec<Rollup> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
     #[test]
     fn what_is_read_is_what_was_committed(
         commits in commits(),

@@ -25,6 +25,18 @@ fn udp_over_ipv4_is_found_behind_every_link_layer() {
     assert_eq!(ip_in_link(LinkLayer::Ethernet, &vector("packet_udp4")), Err(WireError::Unsupported));
 }
 
+/// From 8.0.69.184 its bytes 12 to 15 read like the end of an Ethernet header and the beginning of a cut packet.
+#[test]
+fn a_complete_bare_packet_is_not_taken_for_a_cut_frame() {
+    let mut packet = vector("packet_udp4");
+    packet[12..16].copy_from_slice(&[8, 0, 0x45, 0xb8]);
+    packet.extend(b"more");
+    packet[3] += 4;
+    assert!(ip_in_link(LinkLayer::Ethernet, &packet).is_ok_and(|cut| cut.total_len > packet.len()));
+    let (ip, udp) = udp_in_frame(&packet).unwrap();
+    assert_eq!((ip.source.to_string(), udp.destination_port), ("8.0.69.184".into(), 8620));
+}
+
 #[test]
 fn ipv6_extension_headers_are_stepped_over() {
     let frame = vector("frame_udp6_extensions");
@@ -37,6 +49,21 @@ fn ipv6_extension_headers_are_stepped_over() {
     let packet = ip_in_frame(&frame).unwrap();
     assert_eq!((packet.fragment_offset, packet.more_fragments, packet.payload), (181 * 8, false, b"later".as_slice()));
     assert_eq!(packet.udp(), Err(WireError::Unsupported), "only the first fragment has ports");
+}
+
+#[test]
+fn fragments_of_ipv4_are_counted_in_eights() {
+    let mut packet = vector("packet_udp4");
+    packet[6..8].copy_from_slice(&hex("2000"));
+    let first = IpPacket::parse(&packet).unwrap();
+    assert_eq!((first.fragment_offset, first.more_fragments, first.is_fragment()), (0, true, true));
+    assert_eq!(first.udp().unwrap().destination_port, 8620);
+    packet[6..8].copy_from_slice(&hex("00b9"));
+    let last = IpPacket::parse(&packet).unwrap();
+    assert_eq!((last.fragment_offset, last.more_fragments, last.is_fragment()), (1480, false, true));
+    assert_eq!(last.udp(), Err(WireError::Unsupported));
+    packet[6..8].copy_from_slice(&hex("4000"));
+    assert!(!IpPacket::parse(&packet).unwrap().is_fragment(), "don't fragment");
 }
 
 #[test]

@@ -142,3 +142,30 @@ fn vectors_that_do_not_fit_are_malformed() {
     version[9] = 2;
     assert_eq!(parse_client_hello(&version), Err(WireError::Unsupported));
 }
+
+#[test]
+fn a_session_id_has_at_most_32_bytes() {
+    let mut hello = client_hello("gateway.discord.gg");
+    hello.insert(44, 0);
+    // One byte more of record, of message and of session id.
+    for place in [4, 8, 43] {
+        hello[place] += 1;
+    }
+    assert_eq!(parse_client_hello(&hello), Err(WireError::Malformed));
+    // And 31 are as good as 32.
+    hello.drain(44..46);
+    for place in [4, 8, 43] {
+        hello[place] -= 2;
+    }
+    assert_eq!(parse_client_hello(&hello), Ok(Some((token(), Some("gateway.discord.gg".into())))));
+}
+
+/// Whoever sends a record per byte makes us keep six bytes for one.
+#[test]
+fn a_hello_in_too_many_records_is_refused() {
+    let long_hello = [&hex("01 004000")[..], &[0; 0x4000]].concat();
+    let stream: Vec<u8> = long_hello.iter().flat_map(|&byte| [0x16, 3, 1, 0, 1, byte]).collect();
+    assert_eq!(parse_client_hello(&stream[..32_768]), Ok(None));
+    assert_eq!(parse_client_hello(&stream[..32_774]), Err(WireError::Malformed));
+    assert_eq!(parse_client_hello(&stream), Err(WireError::Malformed));
+}

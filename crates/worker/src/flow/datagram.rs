@@ -15,7 +15,10 @@ use super::stop::Flag;
 
 /// The longest probe and some room to tell that a packet was longer.
 const PACKET: usize = 1536;
-const TICK: Duration = Duration::from_millis(100);
+const BATCH: usize = 16;
+const TICK: Duration = Duration::from_millis(250);
+/// Bounds the wake-ups of a fast flow to some hundred a second.
+const GATHER: Duration = Duration::from_millis(2);
 /// Stamps share the receive buffer with the answers; the answers to a burst of probes must fit as well.
 const RECEIVE_BUFFER: usize = 1 << 20;
 const DISCOVERY_TRIES: u32 = 5;
@@ -94,41 +97,56 @@ fn discover(link: &Link, socket: &UdpProbeSocket, discovered: &Flag, stop: &Flag
 
 /// Reads until `stop`.
 pub(crate) fn receive(link: &Arc<Link>, socket: &UdpProbeSocket, discovered: &Flag, stop: &Flag) {
-    let mut batch = ReceiveBatch::new(16, PACKET);
+    let mut batch = ReceiveBatch::new(BATCH, PACKET);
     let mut watch = Watch::default();
     while !stop.is_set() {
-        match socket.receive(&mut batch, Some(TICK)) {
-            Ok(0) => {}
-            Ok(_) => {
-                for packet in batch.packets() {
-                    let incoming = if packet.truncated { Incoming::Foreign } else { link.open(packet.payload) };
-                    match incoming {
-                        Incoming::Answer(sequence) => {
-                            let half = link.received(sequence, packet.stamp, packet.tos, packet.ttl);
-                            if !link.log.received(&half) {
-                                link.log.foreign();
-                            }
-                        }
-                        Incoming::Discovery => discovered.set(),
-                        Incoming::OtherResolver(id) => {
-                            match link.log.unanswered(|sequence| link.dns_id(sequence) == id) {
-                                Some(sequence) => link.log.intercepted(sequence),
-                                None => link.log.foreign(),
-                            }
-                        }
-                        Incoming::Foreign => link.log.foreign(),
-                    }
-                }
-            }
+        let ready = match socket.wait(Some(TICK)) {
+            Ok(ready) => ready,
             Err(error) => {
                 link.log.note(format!("{} over {}: {error}", link.kind, link.family));
                 stop.wait(TICK);
+                continue;
+            }
+        };
+        watch.look(link, socket);
+        if ready.readable || ready.error_queue {
+            // The kernel notes the times, so nothing is lost by letting some packets and stamps gather.
+            stop.wait(GATHER);
+            answers(link, socket, &mut batch, discovered);
+            stamps(link, socket);
+        }
+    }
+}
+
+/// Takes the answers that are there. Reading also takes a pending ICMP error off the socket.
+fn answers(link: &Link, socket: &UdpProbeSocket, batch: &mut ReceiveBatch, discovered: &Flag) {
+    loop {
+        let count = match socket.receive(batch, Some(Duration::ZERO)) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(error) => return link.log.note(format!("{} over {}: {error}", link.kind, link.family)),
+        };
+        for packet in batch.packets() {
+            let incoming = if packet.truncated { Incoming::Foreign } else { link.open(packet.payload) };
+            match incoming {
+                Incoming::Answer(sequence) => {
+                    let half = link.received(sequence, packet.stamp, packet.tos, packet.ttl);
+                    if !link.log.received(&half) {
+                        link.log.foreign();
+                    }
+                }
+                Incoming::Discovery => discovered.set(),
+                Incoming::OtherResolver(id) => match link.log.unanswered(|sequence| link.dns_id(sequence) == id) {
+                    Some(sequence) => link.log.intercepted(sequence),
+                    None => link.log.foreign(),
+                },
+                Incoming::Foreign => link.log.foreign(),
             }
         }
-        stamps(link, socket);
-        watch.look(link, socket);
+        if count < BATCH {
+            return;
+        }
     }
-    stamps(link, socket);
 }
 
 fn stamps(link: &Link, socket: &UdpProbeSocket) {

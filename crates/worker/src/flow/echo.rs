@@ -12,7 +12,9 @@ use super::link::Link;
 use super::plan::Plan;
 use super::stop::Flag;
 
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(250);
+/// Bounds the wake-ups of a fast flow.
+const GATHER: Duration = Duration::from_millis(2);
 const STALL_NS: u64 = 1_000_000_000;
 
 pub(crate) fn open(link: &Link) -> Result<EchoSocket, NetError> {
@@ -59,7 +61,17 @@ pub(crate) fn send(link: &Link, socket: &EchoSocket, mut plan: Plan, stop: &Flag
 pub(crate) fn receive(link: &Arc<Link>, socket: &EchoSocket, stop: &Flag) {
     let mut batch = ReceiveBatch::new(16, 1536);
     while !stop.is_set() {
-        let read = socket.receive(&mut batch, Some(TICK), &mut |reply| match link.open_echo(reply.data) {
+        match socket.wait(Some(TICK)) {
+            Ok(ready) if ready.readable || ready.error_queue => {}
+            Ok(_) => continue,
+            Err(error) => {
+                link.log.note(format!("icmp over {}: {error}", link.family));
+                stop.wait(TICK);
+                continue;
+            }
+        }
+        stop.wait(GATHER);
+        let replies = socket.receive(&mut batch, Some(Duration::ZERO), &mut |reply| match link.open_echo(reply.data) {
             Some(sequence) if reply.from == link.peer.ip() && reply.sequence == sequence as u16 => {
                 let half = link.received(sequence, reply.stamp, reply.tos, reply.ttl);
                 if !link.log.received(&half) {
@@ -68,16 +80,12 @@ pub(crate) fn receive(link: &Arc<Link>, socket: &EchoSocket, stop: &Flag) {
             }
             _ => link.log.foreign(),
         });
-        if let Err(error) = read {
-            link.log.note(format!("icmp over {}: {error}", link.family));
-            stop.wait(TICK);
-        }
-        let read = socket.transmit_stamps(&mut |stamp| {
+        let stamps = socket.transmit_stamps(&mut |stamp| {
             if let Some(sequence) = link.log.widen(stamp.sequence) {
                 link.log.stamped(sequence, link.clock.stamp(stamp.stamp), Some(stamp.tos));
             }
         });
-        if let Err(error) = read {
+        if let Err(error) = replies.and(stamps) {
             link.log.note(format!("icmp over {}: {error}", link.family));
         }
     }

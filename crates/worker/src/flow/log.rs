@@ -195,9 +195,10 @@ impl SessionLog {
         self.lock().totals
     }
 
-    /// Probes that are not settled yet.
-    pub(crate) fn unsettled(&self) -> usize {
-        self.lock().pending.len()
+    /// Whether something may still come of any probe.
+    pub(crate) fn is_settled(&self, now_ns: u64) -> bool {
+        let settled = |pending: &Pending| pending.half.is_some() && now_ns.saturating_sub(pending.at_ns) >= SETTLE_NS;
+        self.lock().pending.iter().all(settled)
     }
 
     /// What is new, and `None` if nothing is. With `close`, everything, and the session has ended.
@@ -329,10 +330,10 @@ mod tests {
         assert_eq!(settled(2_000), Some(Some(0)));
         assert_eq!(settled(2_400), None, "nothing new");
         assert_eq!(settled(3_100), Some(Some(2)));
+        assert!(!log.is_settled(3_499 * MS) && log.is_settled(3_500 * MS));
         assert!(!log.received(&answer(2)), "too late: it counts as lost");
         assert!(log.received(&answer(3)));
         assert_eq!(settled(9_000), Some(Some(3)));
-        assert_eq!(log.unsettled(), 0);
     }
 
     #[test]

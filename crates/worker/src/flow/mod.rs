@@ -183,7 +183,7 @@ impl Flow {
     pub(crate) fn is_settled(&self, now_ns: u64) -> bool {
         self.stopped_ns.is_some_and(|stopped| {
             let age = now_ns.saturating_sub(stopped);
-            age >= CLOSE_PATIENCE_NS || (age >= SETTLE_NS + SETTLE_NS / 10 && self.log.unsettled() == 0)
+            age >= CLOSE_PATIENCE_NS || (age >= SETTLE_NS + SETTLE_NS / 10 && self.log.is_settled(now_ns))
         })
     }
 }

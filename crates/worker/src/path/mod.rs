@@ -13,7 +13,7 @@ mod locate;
 mod quote;
 mod render;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tracer;
 
 use std::net::{IpAddr, SocketAddr};

@@ -25,7 +25,23 @@ pub struct CityVerdict {
     pub policy: String,
     pub ok: bool,
     pub checks: Vec<Check>,
+    pub delays: Vec<DelayCheck>,
 }
+
+/// A city's delay line beside the smallest one-way delay that was found.
+#[derive(Debug, Serialize)]
+pub struct DelayCheck {
+    pub direction: Direction,
+    pub family: Family,
+    pub policy_ms: f64,
+    pub found_min_ms: f64,
+    /// The truth has to lie within this of what was found.
+    pub uncertainty_ms: f64,
+    pub result: CheckResult,
+}
+
+/// What routers and sockets of the lab add to the delay line, on a busy machine.
+const LAB_OVERHEAD_MS: f64 = 1.0;
 
 #[derive(Debug, Serialize)]
 pub struct Check {
@@ -71,8 +87,33 @@ fn compare_city(city: &City, report: &Report, probe_port: u16) -> CityVerdict {
     let complete = Family::ALL
         .into_iter()
         .all(|family| [Direction::Up, Direction::Down].into_iter().all(|direction| covered(direction, family)));
-    let ok = complete && checks.iter().all(|check| check.result != CheckResult::Differs);
-    CityVerdict { city: city.name.clone(), policy: city.summary.clone(), ok, checks }
+    let delays: Vec<DelayCheck> = report
+        .paths
+        .iter()
+        .filter(|path| path.worker.as_str() == city.name)
+        .filter_map(|path| check_delay(city, path))
+        .collect();
+    let ok = complete
+        && checks.iter().all(|check| check.result != CheckResult::Differs)
+        && delays.iter().all(|check| check.result != CheckResult::Differs);
+    CityVerdict { city: city.name.clone(), policy: city.summary.clone(), ok, checks, delays }
+}
+
+/// Of the path's class with the smallest delay; `None` where there is none (round trips, nothing received).
+fn check_delay(city: &City, path: &Path) -> Option<DelayCheck> {
+    let delay_of = |class: &model::report::Class| Some((class.owd_ms?.min, class.owd_uncertainty_ms?));
+    let (found, uncertainty) =
+        path.classes.iter().filter_map(delay_of).min_by(|one, other| one.0.total_cmp(&other.0))?;
+    let policy = city.relay.as_ref().map_or(0.0, |relay| relay.line(path.direction).delay.as_secs_f64() * 1e3);
+    let within = (found - policy).abs() <= uncertainty + LAB_OVERHEAD_MS;
+    Some(DelayCheck {
+        direction: path.direction,
+        family: path.family,
+        policy_ms: policy,
+        found_min_ms: found,
+        uncertainty_ms: uncertainty,
+        result: if within { CheckResult::Agrees } else { CheckResult::Differs },
+    })
 }
 
 fn traffic(path: &Path, kind: Kind, probe_port: u16) -> Traffic {
@@ -156,6 +197,13 @@ pub fn table(verdict: &Verdict) -> String {
             out.push_str("  nothing was measured\n");
         }
         rows.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
+        for delay in &city.delays {
+            let agrees = if delay.result == CheckResult::Agrees { "agrees" } else { "DIFFERS" };
+            out.push_str(&format!(
+                "  delay {} {}: {:.1} ms in the lab, {:.3} ms measured, +- {:.3} ms: {agrees}\n",
+                delay.direction, delay.family, delay.policy_ms, delay.found_min_ms, delay.uncertainty_ms
+            ));
+        }
     }
     out.push_str(if verdict.ok { "\nEvery finding agrees with its policy.\n" } else { "\nFINDINGS DIFFER FROM POLICIES.\n" });
     out

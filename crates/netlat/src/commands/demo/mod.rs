@@ -150,7 +150,9 @@ fn start(lab: &Lab, program: &Path, dir: &Path, verbose: u8, programs: &mut Prog
         .arg(&join)
         .arg("--config")
         .arg(&config)
-        .args(&flags);
+        .args(&flags)
+        // The test variable shifts the workers' clocks; the server's is the lab's truth.
+        .env_remove(net::Clock::VARIABLE);
     programs.start("server", &mut server, &dir.join("server.log"))?;
     let started = Instant::now();
     while !join.exists() || !dir.join("server").join(server::Announcement::FILE).exists() {
