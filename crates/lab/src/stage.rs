@@ -22,8 +22,9 @@ const OWN_NETWORK: &str = "/proc/self/ns/net";
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// First process of the new process namespace: a shell waits, reaps, and passes the status on. As such a process the
-/// program itself would not be interrupted by Ctrl-C unless it handles the signal.
-const INIT: &str = "\"$@\"; exit $?";
+/// program itself would not be interrupted by Ctrl-C unless it handles the signal. The shell takes Ctrl-C as well, and
+/// without a trap it would end by it once the program has ended, whatever the program's status.
+const INIT: &str = "trap : INT; \"$@\"; exit $?";
 
 /// Where this process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -209,7 +209,7 @@ fn the_uncertainty_covers_the_truth_on_asymmetric_paths() {
             .copied()
             .filter(|event| {
                 link.worker.steps.iter().all(|(at, _)| {
-                    (event.at < *at || seconds * SECOND - at > moments) && (event.at + SECOND > *at || *at > moments)
+                    (event.at + event.delay_up + event.delay_down < *at || seconds * SECOND - at > moments) && (event.at + SECOND > *at || *at > moments)
                 })
             })
             .collect();

@@ -84,7 +84,7 @@ pub struct TaskSpec {
 pub const DEFAULT_PAYLOAD: u16 = 192;
 
 impl Default for TaskSpec {
-    /// What a worker does that was given no task: four kinds in four classes, at most 200 MB a day.
+    /// Four kinds in four classes, without a bound on the bytes.
     fn default() -> TaskSpec {
         TaskSpec {
             kinds: vec![Kind::Rtp, Kind::Udp, Kind::Http, Kind::Dns],
@@ -96,13 +96,18 @@ impl Default for TaskSpec {
             rate_pps: 20.0,
             size: DEFAULT_PAYLOAD,
             duration: Duration::Forever,
-            bytes_per_day: Some(200_000_000),
+            bytes_per_day: None,
             sni: "gateway.discord.gg".to_owned(),
         }
     }
 }
 
 impl TaskSpec {
+    /// What a worker does that was given no task: the default, at most 200 MB a day.
+    pub fn unattended() -> TaskSpec {
+        TaskSpec { bytes_per_day: Some(200_000_000), ..TaskSpec::default() }
+    }
+
     /// Every traffic class a kind sends: all pairs of DSCP and ECN; TCP and ICMP take no ECN from a program, so only Not-ECT there.
     pub fn classes(&self, kind: Kind) -> Vec<Tos> {
         let takes_ecn = matches!(kind, Kind::Rtp | Kind::Udp | Kind::Dns | Kind::Stamp);

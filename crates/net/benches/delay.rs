@@ -52,20 +52,27 @@ fn main() {
     for (name, half, port, from, to) in [("there", &there, 7002, &left, &right), ("back", &back, 7001, &right, &left)] {
         let mut errors = Vec::new();
         let mut delays = Vec::new();
+        // The socket's stamp less tcpdump's, at either end. tcpdump's tap stands before the driver, and its copying of the
+        // packet falls between the two stamps of a departure.
+        let (mut departures, mut arrivals) = (Vec::new(), Vec::new());
         for number in 0..count as u32 {
             let ours = half.received[&number].since(half.sent[&number]);
             let (Some(left), Some(arrived)) = (from.get(&(port, number)), to.get(&(port, number))) else { continue };
             errors.push((ours - (arrived - left)).abs() as f64 / 1e3);
             delays.push(ours as f64 / 1e3);
+            departures.push((half.sent[&number].0 - left) as f64 / 1e3);
+            arrivals.push((half.received[&number].0 - arrived) as f64 / 1e3);
         }
         assert!(errors.len() * 100 >= count * 99, "tcpdump saw {} of {count} packets", errors.len());
         println!(
-            "delay {name:5}  {} packets   one-way p50 {:6.2} us   |net - tcpdump| p50 {:6.2} us  p99 {:6.2} us  max {:7.2} us",
+            "delay {name:5}  {} packets   one-way p50 {:6.2} us   |net - tcpdump| p50 {:6.2} us  p99 {:6.2} us  max {:7.2} us   net later by: tx {:.2} us, rx {:.2} us",
             errors.len(),
             quantile(&mut delays, 0.5),
             quantile(&mut errors, 0.5),
             quantile(&mut errors, 0.99),
-            quantile(&mut errors, 1.0)
+            quantile(&mut errors, 1.0),
+            quantile(&mut departures, 0.5),
+            quantile(&mut arrivals, 0.5),
         );
     }
 }

@@ -47,6 +47,8 @@ counters! {
     connections_foreign,
     /// Frames the capture ring had no room for.
     capture_dropped,
+    /// Halves whose time is more than ten years from the server's.
+    implausible,
     /// Halves that could not be joined: the other side never told of them.
     unmatched,
     /// Probes sent while this server could not have seen them.

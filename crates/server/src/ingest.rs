@@ -198,7 +198,8 @@ impl Ingest {
         }
         for session in &upload.sessions {
             if let Some(streams) = self.streams.get_mut(&session.session).filter(|s| s.info.worker == key.0) {
-                streams.uploaded(session);
+                let implausible = streams.uploaded(session, self.clock.now());
+                counters::add(&self.counters.implausible, implausible);
                 for note in session.notes.iter().take(16) {
                     let note: String = note.chars().filter(|c| !c.is_control()).take(300).collect();
                     if !streams.info.notes.contains(&note) && streams.info.notes.len() < 32 {

@@ -11,6 +11,8 @@ use store::{CorrectedDelay, PendingBlob, Side, StoredSample};
 
 /// Up probes whose answer may still come, for the clock.
 const RECENT: usize = 4096;
+/// A worker's clock may be wrong, but every minute it claims becomes a rollup: ten years either way.
+const PLAUSIBLE_NS: u64 = 10 * 366 * 86_400 * 1_000_000_000;
 
 pub(crate) struct SessionStreams {
     pub(crate) info: SessionInfo,
@@ -82,11 +84,18 @@ impl SessionStreams {
         }
     }
 
-    /// What the worker tells. The columns were checked before.
-    pub(crate) fn uploaded(&mut self, upload: &SessionUpload) {
+    /// What the worker tells, `now` being the server's time. The columns were checked before. Returns how many halves were
+    /// dropped for a time that cannot be.
+    pub(crate) fn uploaded(&mut self, upload: &SessionUpload, now: UnixNanos) -> u64 {
         self.heard = Instant::now();
         self.dirty = true;
-        let (sent, received) = (upload.sent.halves().unwrap_or_default(), upload.received.halves().unwrap_or_default());
+        let mut sent = upload.sent.halves().unwrap_or_default();
+        let mut received = upload.received.halves().unwrap_or_default();
+        let told = sent.len() + received.len();
+        let plausible = |at: UnixNanos| at.since(now).unsigned_abs() <= PLAUSIBLE_NS;
+        sent.retain(|half| plausible(half.sent_at));
+        received.retain(|half| plausible(half.received_at));
+        let implausible = (told - sent.len() - received.len()) as u64;
         let (sent_as, received_as) = match self.info.kind {
             Kind::Icmp => (Direction::RoundTrip, Direction::RoundTrip),
             _ => (Direction::Up, Direction::Down),
@@ -105,6 +114,7 @@ impl SessionStreams {
         if upload.closed {
             self.close();
         }
+        implausible
     }
 
     /// Nothing more comes.

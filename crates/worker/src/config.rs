@@ -1,10 +1,12 @@
 //! What a worker is told at its start, and what must be done before any thread runs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use model::{Family, WorkerName};
 use net::Clock;
 use net::capture::Capture;
+use net::icmp::EchoSocket;
 
 use crate::capture;
 use crate::error::WorkerError;
@@ -46,14 +48,34 @@ impl WorkerConfig {
 pub struct Prepared {
     pub(crate) config: WorkerConfig,
     pub(crate) capture: Option<Capture>,
+    pub(crate) echoes: EchoSockets,
+}
+
+/// ICMP sockets that took CAP_NET_RAW to open, for hosts whose sysctl closes unprivileged ones. Each serves one flow at a
+/// time.
+#[derive(Default)]
+pub(crate) struct EchoSockets(Vec<(Family, Arc<EchoSocket>)>);
+
+impl EchoSockets {
+    fn open() -> EchoSockets {
+        let opened = Family::ALL.into_iter().filter_map(|family| Some((family, EchoSocket::open(family).ok()?)));
+        EchoSockets(opened.filter(|(_, socket)| socket.is_raw()).map(|(of, socket)| (of, Arc::new(socket))).collect())
+    }
+
+    /// One that no flow has.
+    pub(crate) fn free(&self, family: Family) -> Option<Arc<EchoSocket>> {
+        let free = |(of, socket): &&(Family, Arc<EchoSocket>)| *of == family && Arc::strong_count(socket) == 1;
+        self.0.iter().find(free).map(|(_, socket)| socket.clone())
+    }
 }
 
 /// Opens what needs privileges, then drops all capabilities. They are a thread's own: call it before any other thread is
 /// started.
 pub fn prepare(config: WorkerConfig) -> Result<Prepared, WorkerError> {
     let capture = config.interface.as_deref().map(capture::open).transpose()?;
+    let echoes = if capture.is_some() { EchoSockets::open() } else { EchoSockets::default() };
     net::capability::drop_all()?;
-    Ok(Prepared { config, capture })
+    Ok(Prepared { config, capture, echoes })
 }
 
 /// The host's name as the kernel knows it.

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_default_probes_ten_seconds_at_a_time_and_keeps_its_200_mb() {
-        let spec = TaskSpec::default();
+        let spec = TaskSpec::unattended();
         for families in [&[Family::Ipv4][..], &Family::ALL] {
             let cycle = plan(&spec, families);
             assert_eq!(cycle.work_ns, 10 * SECOND);
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_default_says_what_it_does() {
-        let spec = TaskSpec::default();
+        let spec = TaskSpec::unattended();
         let line = describe_default(&spec, Cycle { work_ns: 10 * SECOND, period_ns: 200 * SECOND });
         assert_eq!(
             line,

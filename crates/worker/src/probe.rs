@@ -18,7 +18,7 @@ use crate::flow::log::Totals;
 use crate::flow::plan::Timeline;
 use crate::join::JoinString;
 use crate::spool::{MEMORY_BYTES, Spool};
-use crate::station::{FlowKey, NotOpened, Station};
+use crate::station::{FlowKey, NotOpened, Privileged, Station};
 use crate::targets::Targets;
 use crate::uplink::Uplink;
 
@@ -75,9 +75,10 @@ pub async fn probe(config: ProbeConfig, mut progress: impl FnMut(ProbeProgress))
     };
     let uplink = Uplink::new(credential.server, credential.fingerprint, credential.secret)?;
     let watcher = config.interface.as_deref().map(capture::open).transpose()?.map(Watcher::start).transpose()?;
+    let privileged = Privileged { watcher, ..Privileged::default() };
     // Nothing is on disk, so the memory must hold what a slow uplink leaves behind.
     let spool = Spool::in_memory(8 * MEMORY_BYTES);
-    let station = Station::new(uplink, config.clock.clone(), watcher, spool)?;
+    let station = Station::new(uplink, config.clock.clone(), privileged, spool)?;
     let (answers, _unheard) = mpsc::unbounded_channel();
     let mut untested = Vec::new();
     let measured = tokio::select! {

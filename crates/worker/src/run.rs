@@ -1,6 +1,6 @@
 //! The permanent worker: keeps the flows that its tasks ask for, for ever, whatever the server does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::error::WorkerError;
 use crate::flow::FlowSpec;
 use crate::flow::plan::Timeline;
 use crate::spool::Spool;
-use crate::station::{FlowKey, NotOpened, Station};
+use crate::station::{FlowKey, NotOpened, Privileged, Station};
 use crate::targets::Targets;
 
 /// How long the last probes may take to settle, and the last batches to be uploaded; the rest stays in the spool.
@@ -33,7 +33,7 @@ const IDLE_POLL: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`, then ends its sessions in order. Comes back earlier only with an error that no waiting repairs.
 pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
-    let Prepared { config, capture } = prepared;
+    let Prepared { config, capture, echoes } = prepared;
     let _claimed = credential::claim(&config.data_dir)?;
     tokio::pin!(shutdown);
     let (uplink, name) = tokio::select! {
@@ -41,8 +41,8 @@ pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Resu
         () = &mut shutdown => return Ok(()),
     };
     let spool = Spool::open(&config.data_dir.join("spool"), config.spool_bytes)?;
-    let watcher = capture.map(Watcher::start).transpose()?;
-    let station = Station::new(uplink, config.clock.clone(), watcher, spool)?;
+    let privileged = Privileged { watcher: capture.map(Watcher::start).transpose()?, echoes };
+    let station = Station::new(uplink, config.clock.clone(), privileged, spool)?;
     tracing::info!("worker {name} of {}", station.uplink.server());
     let (answers, heard) = mpsc::unbounded_channel();
     let mut manager = Manager::new(&station, config.families.clone(), heard);
@@ -111,6 +111,8 @@ struct Manager<'a> {
     backoff: Backoff,
     /// Flows not to be tried before their time.
     refused: HashMap<FlowKey, Instant>,
+    /// What this host cannot do, said once.
+    told: HashSet<String>,
     described: Option<String>,
     complained: bool,
 }
@@ -127,6 +129,7 @@ impl<'a> Manager<'a> {
             stale: true,
             backoff: Backoff::default(),
             refused: HashMap::new(),
+            told: HashSet::new(),
             described: None,
             complained: false,
         }
@@ -209,7 +212,7 @@ impl<'a> Manager<'a> {
             .map(|task| Running::new(Some(task.id), task.spec))
             .collect();
         if tasks.is_empty() {
-            tasks.push(Running::new(None, TaskSpec::default()));
+            tasks.push(Running::new(None, TaskSpec::unattended()));
         }
         for task in &mut tasks {
             if let Some(same) = before.iter().find(|old| old.id == task.id && old.spec == task.spec) {
@@ -294,7 +297,10 @@ impl<'a> Manager<'a> {
                 }
                 Err(NotOpened::Server(error)) => return Err(error),
                 Err(NotOpened::Host(problem)) => {
-                    tracing::warn!("{} over {} is not measured: {problem}", key.kind, key.family);
+                    let line = format!("{} over {} is not measured: {problem}", key.kind, key.family);
+                    if self.told.insert(line.clone()) {
+                        tracing::warn!("{line}");
+                    }
                     self.refused.insert(key, Instant::now() + REFUSED_AGAIN);
                 }
             }

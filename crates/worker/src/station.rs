@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::backoff::Backoff;
 use crate::batch;
 use crate::capture::Watcher;
+use crate::config::EchoSockets;
 use crate::duty::{AFTERGLOW_S, PAUSE_UPLOAD_S};
 use crate::error::WorkerError;
 use crate::flow::log::Totals;
@@ -55,12 +56,19 @@ struct Collected {
     lost: u64,
 }
 
+/// What was opened with privileges, if anything was.
+#[derive(Default)]
+pub(crate) struct Privileged {
+    pub watcher: Option<Watcher>,
+    pub echoes: EchoSockets,
+}
+
 pub(crate) struct Station {
     pub uplink: Uplink,
     pub boot: BootId,
     pub clock: Clock,
     pub activity: Arc<Activity>,
-    watcher: Option<Watcher>,
+    privileged: Privileged,
     flows: Mutex<Vec<Entry>>,
     spool: Mutex<Spool>,
     collected: Mutex<Collected>,
@@ -72,7 +80,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Station {
-    pub(crate) fn new(uplink: Uplink, clock: Clock, watcher: Option<Watcher>, spool: Spool) -> Result<Station, WorkerError> {
+    pub(crate) fn new(
+        uplink: Uplink,
+        clock: Clock,
+        privileged: Privileged,
+        spool: Spool,
+    ) -> Result<Station, WorkerError> {
         let mut boot = [0; 8];
         ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut boot)
             .map_err(|_| WorkerError::Start("the system has no random numbers".to_owned()))?;
@@ -82,7 +95,7 @@ impl Station {
             boot: BootId(u64::from_le_bytes(boot) >> 11),
             clock,
             activity: Arc::default(),
-            watcher,
+            privileged,
             flows: Mutex::default(),
             spool: Mutex::new(spool),
             collected: Mutex::new(Collected { next_batch: 1, ..Collected::default() }),
@@ -123,7 +136,8 @@ impl Station {
             host: &host,
             timeline,
             activity: &self.activity,
-            watcher: self.watcher.as_ref(),
+            watcher: self.privileged.watcher.as_ref(),
+            echoes: &self.privileged.echoes,
         };
         match Flow::start(spec, &grant, &around) {
             Ok(flow) => {

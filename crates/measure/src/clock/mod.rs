@@ -19,6 +19,7 @@ mod window;
 
 use ::model::UnixNanos;
 
+pub(crate) use model::ClockFitter;
 pub use model::ClockModel;
 pub use tracker::ClockTracker;
 

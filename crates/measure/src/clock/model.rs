@@ -9,6 +9,7 @@ use super::window::{Bounds, Windows, span};
 use super::{ClockSegment, Delay, Exchange, Offset};
 
 /// Windows of 2^27 ns (134 ms) for a short measurement, doubled up to 1.07 s while there are more than this.
+const FINE_SHIFT: u32 = 27;
 const FINE_WINDOWS: usize = 4096;
 /// And doubled further only beyond this: three days of seconds.
 const MOST_WINDOWS: usize = 1 << 18;
@@ -76,6 +77,33 @@ impl Stretch {
     }
 }
 
+/// Collects exchanges for [`ClockModel::fit`] one by one.
+#[derive(Clone, Debug)]
+pub(crate) struct ClockFitter(Windows);
+
+impl ClockFitter {
+    pub(crate) fn new() -> ClockFitter {
+        ClockFitter(Windows::new(FINE_SHIFT))
+    }
+
+    pub(crate) fn add(&mut self, exchange: &Exchange) {
+        self.0.add(exchange);
+        let limit = if self.0.shift() < SECOND_SHIFT { FINE_WINDOWS } else { MOST_WINDOWS };
+        if self.0.len() > limit {
+            self.0.coarsen();
+        }
+    }
+
+    /// Windows with a usable exchange.
+    pub(crate) fn windows(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn fit(&self) -> Option<ClockModel> {
+        ClockModel::assemble(stretches(&self.0.bounds()), 0, self.0.discarded)
+    }
+}
+
 /// The worker's clock against the server's over some time.
 #[derive(Clone, Debug)]
 pub struct ClockModel {
@@ -97,18 +125,14 @@ struct Candidate {
 }
 
 impl ClockModel {
-    /// Fits exchanges in any order; `None` if none of them is usable. Takes time linear in their number (the sorting of one
-    /// window per second aside) and memory for one exchange per window.
+    /// Fits exchanges in any order; `None` if none of them is usable. Takes time linear in their number and memory for one
+    /// exchange per window.
     pub fn fit(exchanges: impl IntoIterator<Item = Exchange>) -> Option<ClockModel> {
-        let mut windows = Windows::new(27);
+        let mut fitter = ClockFitter::new();
         for exchange in exchanges {
-            windows.add(&exchange);
-            let limit = if windows.shift() < SECOND_SHIFT { FINE_WINDOWS } else { MOST_WINDOWS };
-            if windows.len() > limit {
-                windows.coarsen();
-            }
+            fitter.add(&exchange);
         }
-        ClockModel::assemble(stretches(&windows.bounds()), 0, windows.discarded)
+        fitter.fit()
     }
 
     /// `steps` counts those of parts that are not among the stretches any more.
@@ -281,7 +305,9 @@ fn choose(candidates: &[Candidate]) -> Delay {
         return Delay { ns: 0.0, uncertainty_ns: f64::INFINITY, ambiguous: true };
     };
     let difference = plausible.iter().map(|candidate| candidate.delay - chosen.delay).fold(0.0, f64::max);
-    Delay { ns: chosen.delay, uncertainty_ns: chosen.uncertainty + difference, ambiguous: difference > SAME_NS }
+    let reach = |candidate: &&Candidate| (candidate.delay - chosen.delay).abs() + candidate.uncertainty;
+    let uncertainty = plausible.iter().map(reach).fold(chosen.uncertainty, f64::max);
+    Delay { ns: chosen.delay, uncertainty_ns: uncertainty, ambiguous: difference > SAME_NS }
 }
 
 /// Steps and lines of windows in order of server time.

@@ -154,12 +154,7 @@ fn name(map: &BTreeMap<u8, u8>) -> Finding {
     if let Some(found) = named(map) {
         return found;
     }
-    let nonzero = map.keys().filter(|sent| **sent != 0).count();
     let bleached = changed.iter().all(|(_, got)| *got == 0);
-    if bleached && changed.len() == nonzero {
-        // DSCP 0 has no evidence, or the rule above had fitted; kept for completeness.
-        return finding(Pathology::BleachDscp, Vec::new());
-    }
     if !bleached && let Some(found) = grouped(map) {
         return found;
     }
@@ -195,7 +190,9 @@ fn grouped(map: &BTreeMap<u8, u8>) -> Option<Finding> {
     for (sent, got) in map {
         groups.entry(*got).or_default().push(*sent);
     }
-    if groups.len() > (map.len() / 8).max(2) {
+    // One code point left alone among few is an exception, not a group.
+    let exception = map.len() < 16 && groups.iter().any(|(got, sent)| *got != 0 && sent == &[*got]);
+    if exception || groups.len() > (map.len() / 8).max(2) {
         return None;
     }
     let group = |(got, sent): (&u8, &Vec<u8>)| {

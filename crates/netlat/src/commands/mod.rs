@@ -83,7 +83,7 @@ pub fn parse_ecn(text: &str) -> anyhow::Result<Vec<Ecn>> {
 
 /// The task that the flags describe. `duration`: seconds, else as long as 12 probes of each class take.
 pub fn spec(args: &SpecArgs, duration: Option<u32>) -> anyhow::Result<TaskSpec> {
-    let mut spec = TaskSpec { bytes_per_day: None, ..TaskSpec::default() };
+    let mut spec = TaskSpec::default();
     if !args.kind.is_empty() {
         spec.kinds = args.kind.clone();
         spec.kinds.sort();

@@ -209,3 +209,28 @@ fn a_failed_integrity_check_marks_every_tlv_and_processes_none() {
     assert!(!parse_reflector(&out, with_key.security).unwrap().integrity);
     assert_eq!(out[out.len() - 8..], hex("20 06 0004 10000000"));
 }
+
+/// What stamp-suite 1.0.0 sent, captured on loopback: `stamp-suite -r 127.0.0.1 -c 3 --ssid 7 --cos --dscp 46 --ecn 2
+/// --timestamp-info --follow-up-telemetry --extra-padding 20 -A A --hmac-key abababababababababababababababab`. It accepted
+/// replies of this crate, as this crate did its.
+#[test]
+fn another_implementation_s_request_is_verified_and_answered() {
+    let request =
+        hex("00000000000000000000000000000000eeadea4727e1a45f000100070000000000000000000000000000000000000000
+        000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000
+        ee90a13e4f12aec5e6741a9ce6375ce2  80040004b8008000  8003000400000000
+        8007001000000000000000000000000000000000  800100147ebb1109fb38cda0888712836fe508fd87404a49
+        800800103653d62bda6c96908e32436620f91c01");
+    let key = StampKey::new(&[0xab; 16]);
+    let context = ReflectContext { security: Security::Authenticated(&key), ..context() };
+    let mut out = dirty();
+    let plan = reflect(&request, &context, &mut out).unwrap();
+    assert_eq!((plan.dscp, plan.ecn, plan.ssid), (Dscp::EF, Ecn::Ect0, 7));
+    assert_eq!(out[112..120], hex("00040004bae8b000"));
+    assert_eq!(out.len(), request.len());
+    assert!(parse_reflector(&out, context.security).unwrap().integrity);
+    let mut altered = request.clone();
+    altered[117] ^= 0x10;
+    let plan = reflect(&altered, &context, &mut out).unwrap();
+    assert_eq!((out[112] & 0x20, plan.ecn), (0x20, Ecn::NotEct), "its HMAC TLV covers what is before it");
+}

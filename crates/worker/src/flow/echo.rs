@@ -11,14 +11,24 @@ use net::{Clock, NetError};
 use super::link::Link;
 use super::plan::Plan;
 use super::stop::Flag;
+use crate::config::EchoSockets;
 
 const TICK: Duration = Duration::from_millis(250);
 /// Bounds the wake-ups of a fast flow.
 const GATHER: Duration = Duration::from_millis(2);
 const STALL_NS: u64 = 1_000_000_000;
 
-pub(crate) fn open(link: &Link) -> Result<EchoSocket, NetError> {
-    EchoSocket::open(link.family)
+/// An unprivileged socket where the host has them, else one that was opened before the privileges were dropped.
+pub(crate) fn open(link: &Link, kept: &EchoSockets) -> Result<Arc<EchoSocket>, NetError> {
+    let error = match EchoSocket::open(link.family) {
+        Ok(socket) => return Ok(Arc::new(socket)),
+        Err(error) => error,
+    };
+    let socket = kept.free(link.family).ok_or(error)?;
+    // What came while nobody read is not this flow's.
+    let mut batch = ReceiveBatch::new(16, 1536);
+    while matches!(socket.receive(&mut batch, Some(Duration::ZERO), &mut |_| {}), Ok(count) if count > 0) {}
+    Ok(socket)
 }
 
 /// Sends until the plan ends or `stop`.

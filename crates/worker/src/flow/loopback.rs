@@ -13,6 +13,7 @@ use wire::{DirectionKey, MaskKey, ProbeFlags, ProbeHeader};
 
 use super::plan::{Activity, Timeline};
 use super::{Flow, FlowSpec, Surroundings};
+use crate::config::EchoSockets;
 use crate::duty::Cycle;
 
 const SESSION: u32 = 0x1234_5678;
@@ -164,6 +165,7 @@ fn measure(spec: FlowSpec, port: u16, probes: u64) -> SessionUpload {
         timeline: Timeline { begin_ns: Clock::monotonic_ns(), cycle: Cycle::CONTINUOUS },
         activity: &activity,
         watcher: None,
+        echoes: &EchoSockets::default(),
     };
     let mut flow = Flow::start(spec, &grant, &around).unwrap();
     // A limit against hanging, not a measurement.

@@ -20,6 +20,7 @@ use model::{DirectionChoice, Family, Kind, TaskSpec, Tos};
 use net::Clock;
 
 use crate::capture::Watcher;
+use crate::config::EchoSockets;
 use crate::duty::{self, CLOCK_PAYLOAD};
 use link::{Keys, Link};
 use log::{LogOptions, SETTLE_NS, SessionLog};
@@ -78,6 +79,7 @@ pub(crate) struct Surroundings<'a> {
     pub timeline: Timeline,
     pub activity: &'a Arc<Activity>,
     pub watcher: Option<&'a Watcher>,
+    pub echoes: &'a EchoSockets,
 }
 
 /// Dropped, it stops without settling.
@@ -136,19 +138,20 @@ impl Flow {
             stop_receiving: Arc::default(),
             stopped_ns: None,
         };
-        flow.run(link, plan, around.watcher.cloned())?;
+        flow.run(link, plan, around)?;
         Ok(flow)
     }
 
-    fn run(&self, link: Arc<Link>, plan: Plan, watcher: Option<Watcher>) -> Result<(), String> {
+    fn run(&self, link: Arc<Link>, plan: Plan, around: &Surroundings<'_>) -> Result<(), String> {
         let (sending, receiving) = (self.stop_sending.clone(), self.stop_receiving.clone());
         let describe = |error: net::NetError| error.to_string();
         match link.kind {
             Kind::Http | Kind::Tls => {
+                let watcher = around.watcher.cloned();
                 self.thread("send", move || connect::dispatch(&link, plan, watcher.as_ref(), &sending))
             }
             Kind::Icmp => {
-                let socket = Arc::new(echo::open(&link).map_err(describe)?);
+                let socket = echo::open(&link, around.echoes).map_err(describe)?;
                 let (own, shared) = (link.clone(), socket.clone());
                 self.thread("recv", move || echo::receive(&own, &shared, &receiving))?;
                 self.thread("send", move || echo::send(&link, &socket, plan, &sending))

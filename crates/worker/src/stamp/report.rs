@@ -3,7 +3,7 @@
 use measure::report::{ReportConfig, SourceError, build_paths};
 use model::control::SessionInfo;
 use model::report::{EcnFinding, Path, Remarking, Report, SCHEMA};
-use model::{BootId, Direction, DirectionChoice, Kind, WorkerName};
+use model::{BootId, Direction, DirectionChoice, Kind, Sample, SampleFlags, WorkerName};
 
 use super::StampOutcome;
 
@@ -23,7 +23,7 @@ pub fn report(worker: &WorkerName, generated_at: String, outcome: &StampOutcome)
         notes: outcome.notes.clone(),
     };
     let known = |session| (session == outcome.session).then(|| info.clone());
-    let mut paths = build_paths(worker, &outcome.samples, &known, &ReportConfig::default())?;
+    let mut paths = build_paths(worker, &comparable(outcome), &known, &ReportConfig::default())?;
     paths.iter_mut().for_each(|path| explain(path, outcome));
     Ok(Report {
         schema: SCHEMA.to_owned(),
@@ -33,6 +33,19 @@ pub fn report(worker: &WorkerName, generated_at: String, outcome: &StampOutcome)
         media: Vec::new(),
         untested: outcome.notes.clone(),
     })
+}
+
+/// A clock model wants times of which nobody knows better. Where no reply's transmit time is known there is nothing better
+/// than T3, which is early, never late: the reflector's send delay then counts as delay of the way back, the offset still
+/// lies within its bounds, and a note says so.
+fn comparable(outcome: &StampOutcome) -> Vec<Sample> {
+    let mut samples = outcome.samples.clone();
+    if !outcome.reflector.follow_up {
+        for sample in samples.iter_mut().filter(|sample| sample.direction == Direction::Down) {
+            sample.flags = SampleFlags(sample.flags.0 & !SampleFlags::TX_USER.0);
+        }
+    }
+    samples
 }
 
 /// Takes back what a reflector's silence does not support, and says why.

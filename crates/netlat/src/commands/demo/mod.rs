@@ -8,11 +8,14 @@ use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use lab::{Lab, Place, RelayProgram, Scenario};
+use lab::{Lab, Place, RelayProgram, Scenario, Stage};
 use model::report::Report;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
 use crate::cli::DemoArgs;
@@ -46,7 +49,9 @@ rate_pps = 8
 "#;
 
 pub fn run(args: DemoArgs, verbose: u8) -> anyhow::Result<Outcome> {
-    // Outside the lab this runs the program again inside it and does not return.
+    if lab::stage() == Stage::Outside {
+        return outside();
+    }
     lab::enter()?;
     let scenario = match &args.scenario {
         Some(path) => Scenario::read(path)?,
@@ -79,6 +84,56 @@ pub fn run(args: DemoArgs, verbose: u8) -> anyhow::Result<Outcome> {
     }
     lab.down();
     Ok(if verdict.ok { Outcome::Done } else { Outcome::Differs })
+}
+
+/// Runs the program again inside the lab and stays beside it: Ctrl-C is for the one inside, which then shows its verdict.
+fn outside() -> anyhow::Result<Outcome> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    // The lab dies with the thread that starts it: this one, which waits.
+    let mut child = lab::reexec_command(program, std::env::args_os().skip(1))?.spawn().context("cannot enter the lab")?;
+    let runtime = super::runtime()?;
+    let ending = runtime.block_on(async { Ok::<_, anyhow::Error>(Ending::watch()?) })?;
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for the lab")? {
+            return match status.code() {
+                Some(0) => Ok(Outcome::Done),
+                Some(1) => Ok(Outcome::Differs),
+                _ => bail!("the lab ended: {status}"),
+            };
+        }
+        if ending.now() {
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Counts what asks the outer process to end: the first Ctrl-C goes to the inner one too, and is its matter.
+struct Ending {
+    interrupts: Arc<AtomicU32>,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Ending {
+    fn watch() -> anyhow::Result<Ending> {
+        let ending = Ending { interrupts: Arc::default(), terminated: Arc::default() };
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let (interrupts, terminated) = (ending.interrupts.clone(), ending.terminated.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => { interrupts.fetch_add(1, Ordering::Relaxed); }
+                    _ = terminate.recv() => terminated.store(true, Ordering::Relaxed),
+                }
+            }
+        });
+        Ok(ending)
+    }
+
+    fn now(&self) -> bool {
+        self.terminated.load(Ordering::Relaxed) || self.interrupts.load(Ordering::Relaxed) > 1
+    }
 }
 
 /// The hidden subcommand that a lab starts for a city's delay line.

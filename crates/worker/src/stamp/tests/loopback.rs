@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use model::report::{EcnFinding, Pathology};
-use model::{Direction, Ecn, Kind, SampleFlags, Tos, WorkerName};
+use model::report::Pathology;
+use model::{Direction, Kind, SampleFlags, Tos, WorkerName};
 use wire::stamp::{StampKey, TimestampFormat};
 
 use super::reflector::{Temper, going, marks, session};
@@ -214,9 +214,8 @@ fn the_report_judges_each_direction_by_itself() {
         assert_eq!(path.classes.len(), 4);
         assert!(path.classes.iter().all(|class| class.received == 20 && class.owd_ms.is_some()), "{:?}", path.classes);
         assert_eq!((path.remarking[0].kind, path.remarking[0].pathology), (Kind::Stamp, Pathology::None));
-        assert_ne!(path.remarking[0].ecn, EcnFinding::Bleached);
+        assert!(!path.remarking[0].ecn.is_finding());
     }
     let round_trip = made.paths.iter().find(|path| path.direction == Direction::RoundTrip).unwrap();
     assert!(round_trip.remarking.is_empty() && round_trip.classes.iter().all(|class| class.rtt_ms.is_some()));
-    let _ = Ecn::ALL;
 }
