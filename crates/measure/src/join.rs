@@ -122,7 +122,11 @@ struct Pending {
     received: Option<Received>,
 }
 
-/// What a restarted server has missed: everything below the first sequence that it observes itself.
+/// How far packets overtake one another: a restarted server may have observed, and forgotten, sequences this much larger
+/// than the first one that it observes again.
+pub const REORDERING_MARGIN: u32 = 64;
+
+/// What a restarted server has missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blind {
     /// Nothing observed yet since the restart.
@@ -169,8 +173,8 @@ impl Joiner {
     /// A stream that a restarted server goes on with. Sequences up to `resolved_through` are done: their halves are
     /// ignored. Later ones were possibly observed by the server's former self, which forgot them; so until the first
     /// sequence that the server observes itself (it receives in `Up`, it sends in `Down`; in `RoundTrip` the worker
-    /// reports both, and its first sent half counts), what lacks the server's half is `unobserved`: never lost, never
-    /// unmatched.
+    /// reports both, and its first sent half counts) and [`REORDERING_MARGIN`] beyond it, what lacks the server's half is
+    /// `unobserved`: never lost, never unmatched.
     pub fn restore(info: StreamInfo, resolved_through: Option<u32>) -> Joiner {
         let done = resolved_through.map_or(0, |sequence| u64::from(sequence) + 1);
         Joiner { next: done, settled: done, restored: done, blind: Blind::Everything, ..Joiner::new(info) }
@@ -250,7 +254,7 @@ impl Joiner {
     /// The server itself observed this sequence: it sees again what comes after.
     fn observed(&mut self, sequence: u32) {
         if self.blind == Blind::Everything {
-            self.blind = Blind::Below(sequence);
+            self.blind = Blind::Below(sequence.saturating_add(REORDERING_MARGIN));
         }
     }
 
@@ -272,7 +276,8 @@ impl Joiner {
         while let Some(entry) = self.pending.first_entry() {
             let sequence = u64::from(*entry.key());
             let complete = entry.get().sent.is_some() && entry.get().received.is_some();
-            if sequence >= self.settled && !(sequence == self.next && complete) {
+            let follows = sequence == self.next.max(self.settled);
+            if sequence >= self.settled && !(follows && complete) {
                 break;
             }
             let (sequence, pending) = entry.remove_entry();

@@ -10,8 +10,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use wire::icmp::{Echo, EchoKind, IcmpMessage, build_echo, parse_icmp};
 
 use crate::batch::ReceiveBatch;
-use crate::datagram::{Datagram, Outgoing, QueueEvent, Readiness};
+use crate::datagram::{Datagram, Outgoing, Readiness};
 use crate::error::NetError;
+use crate::error_queue::QueueEvent;
 use crate::sys::{self, set_option};
 
 /// linux/icmp.h and linux/icmpv6.h; libc lacks both.

@@ -20,6 +20,7 @@ pub mod capture;
 pub mod clock;
 mod datagram;
 pub mod error;
+mod error_queue;
 pub mod filter;
 pub mod icmp;
 pub mod interface;

@@ -10,8 +10,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 pub use crate::batch::{ReceiveBatch, Received};
 use crate::datagram::{Datagram, Local};
-pub use crate::datagram::{IcmpError, Outgoing, QueueEvent, Readiness, TransmitStamp};
+pub use crate::datagram::{Outgoing, Readiness};
 use crate::error::{NetError, bind_hint};
+pub use crate::error_queue::{IcmpError, QueueEvent, TransmitStamp};
 use crate::sys;
 
 #[derive(Clone, Debug)]

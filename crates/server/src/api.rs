@@ -21,6 +21,9 @@ use crate::sessions::lock;
 
 /// Largest body: a batch of a worker that was away is cut to less than this.
 const MAX_BODY: usize = 4 << 20;
+/// Bytes and time that a stranger may take for enrolling; everything else is authorised before its body is read.
+const MAX_ENROLL: usize = 4 << 10;
+const ENROLL: std::time::Duration = std::time::Duration::from_secs(15);
 
 #[derive(Clone)]
 pub struct Api {
@@ -50,7 +53,10 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
     let now = net::Clock::monotonic_ns();
     let api = Api { coordinator, failures: Arc::new(Mutex::new(SourceLimiter::new(0.5, 20.0, now))) };
     Router::new()
-        .route("/api/v1/enroll", post(enroll))
+        .route(
+            "/api/v1/enroll",
+            post(enroll).layer(DefaultBodyLimit::max(MAX_ENROLL)).layer(axum::middleware::from_fn(in_time)),
+        )
         .route("/api/v1/tasks", get(own_tasks))
         .route("/api/v1/sessions", post(open_session))
         .route("/api/v1/upload", post(upload))
@@ -62,6 +68,17 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/api/v1/admin/workers/{name}", delete(revoke))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(api)
+}
+
+/// Ends a request whose body does not come.
+async fn in_time(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    match tokio::time::timeout(ENROLL, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let message = "the request did not come whole in time".to_owned();
+            Refusal(StatusCode::REQUEST_TIMEOUT, "timeout", message).into_response()
+        }
+    }
 }
 
 fn bearer(parts: &Parts) -> Option<&str> {

@@ -1,5 +1,6 @@
 //! What the HTTP surface asks for, done: enrolment, sessions, uploads, tasks, reports. Async in front of the ingest thread.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,6 +59,9 @@ pub struct Status {
     pub version: String,
     pub sessions: usize,
     pub workers: Vec<WorkerStatus>,
+    /// What was dropped since the data directory was made, by reason (`forged`, `replayed`, ...); what is 0 is left out.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -271,6 +275,10 @@ impl Coordinator {
     }
 
     pub(crate) async fn status(&self) -> Result<Status, Refusal> {
+        let dir = self.data_dir.clone();
+        let read = tokio::task::spawn_blocking(move || store::Reader::open(&dir)?.counters()).await;
+        let read = read.map_err(|_| ServerError::Ingest("the counters' reader panicked".to_owned()))?;
+        let counters = read.map_err(ServerError::from)?;
         self.call(|ingest| {
             let mut workers: Vec<WorkerStatus> = Vec::new();
             for streams in ingest.streams.values() {
@@ -284,7 +292,7 @@ impl Coordinator {
                 }
             }
             workers.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(Status { version: env!("CARGO_PKG_VERSION").to_owned(), sessions: ingest.streams.len(), workers })
+            Ok(Status { version: env!("CARGO_PKG_VERSION").to_owned(), sessions: ingest.streams.len(), workers, counters })
         })
         .await
     }

@@ -217,11 +217,22 @@ impl Ingest {
     }
 
     /// A worker uploads what an earlier start left before anything of the new one: nothing more comes of the earlier sessions.
+    ///
+    /// The first batch of a start may come after the next start has opened its sessions (the server was away in between), so
+    /// only what was opened before this start's own sessions is closed.
     fn close_earlier_boots(&mut self, worker: &WorkerName, boot: BootId) {
-        for streams in self.streams.values_mut() {
-            if streams.info.worker == *worker && streams.info.boot != boot && !streams.opened_after_restart(boot) {
+        let own = |streams: &&SessionStreams| streams.info.worker == *worker && streams.info.boot == boot;
+        let Some(begun) = self.streams.values().filter(own).map(|streams| streams.info.started_at).min() else { return };
+        let mut is_newest = true;
+        for streams in self.streams.values_mut().filter(|s| s.info.worker == *worker && s.info.boot != boot) {
+            if streams.info.started_at < begun {
                 streams.close();
+            } else {
+                is_newest = false;
             }
+        }
+        if !is_newest {
+            return;
         }
         self.clocks.retain(|(name, of), _| name != worker || *of == boot);
         self.last_batch.retain(|(name, of), _| name != worker || *of == boot);

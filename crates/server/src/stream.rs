@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use measure::clock::{ClockTracker, Exchange};
 use measure::join::{JoinCounters, Joiner, StreamInfo};
 use model::control::{ReceivedColumns, SentColumns, SessionInfo, SessionUpload};
-use model::{BootId, Direction, Kind, ReceivedHalf, Sample, SampleFlags, SentHalf, SessionId, UnixNanos};
+use model::{Direction, Kind, ReceivedHalf, Sample, SampleFlags, SentHalf, SessionId, UnixNanos};
 use store::{CorrectedDelay, PendingBlob, Side, StoredSample};
 
 /// Up probes whose answer may still come, for the clock.
@@ -128,11 +128,6 @@ impl SessionStreams {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
-    }
-
-    /// Whether the session was opened by this very start of the worker.
-    pub(crate) fn opened_after_restart(&self, boot: BootId) -> bool {
-        self.info.boot == boot
     }
 
     /// Time since the worker last told of this session.

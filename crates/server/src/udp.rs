@@ -82,9 +82,11 @@ impl VoicePort {
 impl Protocol for VoicePort {
     fn open(&mut self, packet: &mut [u8], shared: &Shared) -> Result<Opened, Dropped> {
         let len = packet.len();
+        let mut claimed = false;
         if let Ok(peeked) = wire::rtp::peek_rtp(packet)
             && let Some(session) = shared.sessions.get(peeked.session)
         {
+            claimed = true;
             // The session is found by 32 clear bits: if authentication fails it may still be random bytes of a `udp` probe.
             let mut copy = [0u8; PACKET];
             let copied = &mut copy[..len];
@@ -94,7 +96,8 @@ impl Protocol for VoicePort {
             }
         }
         let peeked = wire::control::peek_control(packet, &shared.mask).map_err(|_| Dropped::Truncated)?;
-        let session = shared.sessions.get(peeked.session).ok_or(Dropped::Unknown)?;
+        let unknown = if claimed { Dropped::Forged } else { Dropped::Unknown };
+        let session = shared.sessions.get(peeked.session).ok_or(unknown)?;
         let header =
             wire::control::open_control(packet, &peeked, &session.key_up).map_err(|_| Dropped::Forged)?;
         Ok(Opened { session, header, len, form: Form::Control })
@@ -236,7 +239,9 @@ impl Path<'_> {
             reply_tos: Tos::default(),
             sequence: opened.header.sequence,
             in_reply_to: Some(opened.header.sequence),
-            sent_at_ns: self.shared.clock.now().0,
+            // Whatever varied here would be sealed a second time under one nonce when a restarted server, whose replay
+            // window is empty, is sent the same probe again.
+            sent_at_ns: opened.header.sent_at_ns,
         };
         let mut payload = self.spare.pop().unwrap_or_default();
         match self.protocol.answer(opened, &header, &mut payload, self.shared) {

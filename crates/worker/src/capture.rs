@@ -24,13 +24,7 @@ const STACK: usize = 128 * 1024;
 /// Opens the capture; needs CAP_NET_RAW.
 pub(crate) fn open(interface: &str) -> Result<Capture, WorkerError> {
     let filter = Filter { tcp: true, side: Side::Incoming, ..Filter::default() };
-    let options = CaptureOptions {
-        filter,
-        snaplen: SNAPLEN,
-        block_size: 1 << 16,
-        block_count: 8,
-        retire: RETIRE,
-    };
+    let options = CaptureOptions { filter, snaplen: SNAPLEN, block_size: 1 << 16, block_count: 8, retire: RETIRE };
     Ok(Capture::open(interface, &options)?)
 }
 

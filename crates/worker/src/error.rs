@@ -14,9 +14,13 @@ pub enum WorkerError {
         shown.short(), expected.short()
     )]
     WrongFingerprint { server: ServerAddress, shown: Fingerprint, expected: Fingerprint },
-    #[error("the server at {server} does not accept the join token (used, expired or unknown): get a fresh join string with `netlat server join`")]
+    #[error(
+        "the server at {server} does not accept the join token (used, expired or unknown): get a fresh join string with `netlat server join`"
+    )]
     BadToken { server: ServerAddress },
-    #[error("the server at {server} does not know this worker's credential (any more): join again with a fresh join string")]
+    #[error(
+        "the server at {server} does not know this worker's credential (any more): join again with a fresh join string"
+    )]
     Revoked { server: ServerAddress },
     #[error("the server at {server} refuses this version: {message}")]
     VersionMismatch { server: ServerAddress, message: String },

@@ -131,7 +131,9 @@ pub enum InvalidJoin {
     Host,
     #[error("the join string has no port between 1 and 65535 behind its host")]
     Port,
-    #[error("the join string's token, behind the slash, is not 26 characters of a-z and 2-7: was it cut off when copied?")]
+    #[error(
+        "the join string's token, behind the slash, is not 26 characters of a-z and 2-7: was it cut off when copied?"
+    )]
     Token,
     #[error(
         "the join string's fingerprint, behind '#', is not 64 hexadecimal digits: quote the string, '#' begins a comment in shells"
@@ -166,7 +168,11 @@ mod tests {
 
     #[test]
     fn names_and_both_families_parse() {
-        for (host, shown) in [("example.org", "example.org:8443"), ("192.0.2.1", "192.0.2.1:8443"), ("[2001:db8::1]", "[2001:db8::1]:8443")] {
+        for (host, shown) in [
+            ("example.org", "example.org:8443"),
+            ("192.0.2.1", "192.0.2.1:8443"),
+            ("[2001:db8::1]", "[2001:db8::1]:8443"),
+        ] {
             let join: JoinString = format!(" netlat://{host}:8443/{TOKEN}#{PRINT}\n").parse().unwrap();
             assert_eq!(join.server.to_string(), shown);
             assert_eq!(join.token.reveal(), TOKEN);

@@ -49,10 +49,19 @@ pub struct ProbeConfig {
 pub enum ProbeProgress {
     Joining,
     /// Sessions opened so far, and asked for.
-    Opening { opened: usize, of: usize },
-    Measuring { elapsed: Duration, of: Duration, totals: Totals },
+    Opening {
+        opened: usize,
+        of: usize,
+    },
+    Measuring {
+        elapsed: Duration,
+        of: Duration,
+        totals: Totals,
+    },
     /// Waiting for the last answers.
-    Settling { totals: Totals },
+    Settling {
+        totals: Totals,
+    },
     /// Waiting for the server's report.
     Reporting,
 }

@@ -272,8 +272,7 @@ impl<'a> Manager<'a> {
         let missing: Vec<Wanted> = {
             let mut flows = self.station.flows();
             for entry in flows.iter_mut().filter(|entry| !entry.flow.is_stopped()) {
-                let same =
-                    |want: &Wanted| want.spec == entry.flow.spec && want.timeline == entry.timeline;
+                let same = |want: &Wanted| want.spec == entry.flow.spec && want.timeline == entry.timeline;
                 if !wanted.iter().any(|want| want.key == entry.key && same(want)) {
                     entry.flow.stop(now_ns);
                 }

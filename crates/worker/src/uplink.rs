@@ -126,7 +126,8 @@ impl Uplink {
         }
         // 204: nothing to read is a `null`.
         let text = if answer.is_empty() { b"null".as_slice() } else { &answer };
-        serde_json::from_slice(text).map_err(|error| self.unreachable(&format!("its answer is not understood: {error}")))
+        serde_json::from_slice(text)
+            .map_err(|error| self.unreachable(&format!("its answer is not understood: {error}")))
     }
 
     fn unreachable(&self, problem: &str) -> WorkerError {

@@ -9,6 +9,9 @@
 //! 4. At an exchange the line is wrong by at most its distance from the farther bound: half the round trip where the
 //!    line is in the middle, whatever the asymmetry of the route. Between exchanges that grows with the distance in time
 //!    at the rate by which another line could tilt within the bounds. This is the stated uncertainty.
+//!
+//! What it cannot cover: a step smaller than the queue of its moment hides in it until the queue empties, and a step in the
+//! first or last moments (fewer than two windows on one side) is taken for an outlier.
 
 mod hull;
 mod model;

@@ -36,6 +36,10 @@ pub fn run(args: ServerArgs, config: &Config) -> anyhow::Result<Outcome> {
                     table.add_row([worker.name.to_string(), worker.sessions.to_string(), worker.silent_s.to_string()]);
                 }
                 println!("netlat server {}, {} session(s)\n{table}", status.version, status.sessions);
+                let dropped: Vec<String> = status.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
+                if !dropped.is_empty() {
+                    println!("dropped: {}", dropped.join(", "));
+                }
             }
             Ok(Outcome::Done)
         }

@@ -11,9 +11,9 @@ use wire::stamp::{
     parse_sender, reflect,
 };
 
+use super::ReflectConfig;
 use super::counters::{ReflectCounters, count};
 use super::session::{SessionKey, Sessions};
-use super::ReflectConfig;
 use crate::limits::SourceLimiter;
 
 const TICK: Duration = Duration::from_millis(50);

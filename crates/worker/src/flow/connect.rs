@@ -65,10 +65,11 @@ pub(crate) fn dispatch(link: &Arc<Link>, mut plan: Plan, watcher: Option<&Watche
         }
         link.log.begin(now_ns, due.sequence);
         let (own, watcher, done) = (link.clone(), watcher.cloned(), slots.clone());
-        let spawned = std::thread::Builder::new().name(format!("probe-{}", link.kind)).stack_size(STACK).spawn(move || {
-            probe(&own, due, watcher.as_ref());
-            done.free();
-        });
+        let spawned =
+            std::thread::Builder::new().name(format!("probe-{}", link.kind)).stack_size(STACK).spawn(move || {
+                probe(&own, due, watcher.as_ref());
+                done.free();
+            });
         if let Err(error) = spawned {
             link.log.retract(due.sequence);
             link.log.note(format!("{}: cannot start a thread for a connection: {error}", link.kind));
@@ -97,18 +98,15 @@ fn probe(link: &Link, due: Due, watcher: Option<&Watcher>) {
             return link.log.note(format!("{} over {}: {error}", link.kind, link.family));
         }
         Err(error) => {
-            let refused = matches!(
-                error.kind(),
-                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset
-            );
+            let refused =
+                matches!(error.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset);
             link.log.note(format!("{} over {}: {error}", link.kind, link.family));
             let flags = if refused { SampleFlags::REFUSED } else { SampleFlags::default() };
             return link.log.finish(began_ns, unsent(flags));
         }
     };
-    let captured = watcher.and_then(|watcher| {
-        Some(watcher.watch(connection.local_addr().ok()?, connection.peer_addr().ok()?))
-    });
+    let captured =
+        watcher.and_then(|watcher| Some(watcher.watch(connection.local_addr().ok()?, connection.peer_addr().ok()?)));
     let user_time = link.clock.now();
     let sent_ns = Clock::monotonic_ns();
     let header = link.header(due.sequence, due.tos, user_time);
@@ -197,11 +195,8 @@ fn verdict(kind: Kind, stream: &[u8], ended: bool) -> Option<Verdict> {
             Err(_) => strange(),
         },
         _ => {
-            let parsed = if ended {
-                wire::http::finish_response(stream).map(Some)
-            } else {
-                wire::http::parse_response(stream)
-            };
+            let parsed =
+                if ended { wire::http::finish_response(stream).map(Some) } else { wire::http::parse_response(stream) };
             match parsed {
                 Ok(Some(answer)) => Some(Verdict { token: answer.token, via: answer.via }),
                 Ok(None) => None,

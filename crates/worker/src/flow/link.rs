@@ -197,7 +197,13 @@ impl Link {
     }
 
     /// A received half with the kernel's stamp where there is one.
-    pub(crate) fn received(&self, sequence: u32, stamp: Option<UnixNanos>, tos: Option<Tos>, ttl: Option<u8>) -> ReceivedHalf {
+    pub(crate) fn received(
+        &self,
+        sequence: u32,
+        stamp: Option<UnixNanos>,
+        tos: Option<Tos>,
+        ttl: Option<u8>,
+    ) -> ReceivedHalf {
         let (received_at, flags) = match stamp {
             Some(stamp) => (self.clock.stamp(stamp), SampleFlags::default()),
             None => (self.clock.now(), SampleFlags::RX_USER),

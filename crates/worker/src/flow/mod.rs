@@ -4,10 +4,10 @@
 mod connect;
 mod datagram;
 mod echo;
-#[cfg(test)]
-mod loopback;
 pub(crate) mod link;
 pub(crate) mod log;
+#[cfg(test)]
+mod loopback;
 pub(crate) mod plan;
 pub(crate) mod stop;
 
@@ -131,13 +131,7 @@ impl Flow {
                 Plan::task(schedule, around.timeline, now_ns)
             }
         };
-        let flow = Flow {
-            spec,
-            log,
-            stop_sending: Arc::default(),
-            stop_receiving: Arc::default(),
-            stopped_ns: None,
-        };
+        let flow = Flow { spec, log, stop_sending: Arc::default(), stop_receiving: Arc::default(), stopped_ns: None };
         flow.run(link, plan, around)?;
         Ok(flow)
     }

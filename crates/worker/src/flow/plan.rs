@@ -66,8 +66,16 @@ pub(crate) struct Due {
 #[derive(Debug)]
 pub(crate) enum Plan {
     /// `offset_ns`: working time at which the schedule's zero lies.
-    Task { schedule: Schedule, timeline: Timeline, offset_ns: u64 },
-    Clock { sequence: u32, at_ns: u64, activity: Arc<Activity> },
+    Task {
+        schedule: Schedule,
+        timeline: Timeline,
+        offset_ns: u64,
+    },
+    Clock {
+        sequence: u32,
+        at_ns: u64,
+        activity: Arc<Activity>,
+    },
 }
 
 impl Plan {

@@ -215,8 +215,7 @@ mod tests {
         let whole = dir.path().join("whole");
         let mut disk = Disk::open(&whole, 1 << 20).unwrap();
         let mut state = 1;
-        let records: Vec<Vec<u8>> =
-            (0..12).map(|i| vec![i; 1 + random(&mut state) as usize % 40]).collect();
+        let records: Vec<Vec<u8>> = (0..12).map(|i| vec![i; 1 + random(&mut state) as usize % 40]).collect();
         for record in &records {
             disk.append(record).unwrap();
         }

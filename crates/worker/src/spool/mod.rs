@@ -43,7 +43,8 @@ pub(crate) struct Spool {
 impl Spool {
     /// Opens or creates the directory; batches of earlier runs are still there. `bound`: bytes on disk at most.
     pub(crate) fn open(directory: &Path, bound: u64) -> Result<Spool, WorkerError> {
-        let disk = Disk::open(directory, bound).map_err(|error| WorkerError::data("opening the spool", directory, error))?;
+        let disk =
+            Disk::open(directory, bound).map_err(|error| WorkerError::data("opening the spool", directory, error))?;
         Ok(Spool { disk: Some(disk), ..Spool::in_memory(MEMORY_BYTES) })
     }
 
@@ -82,13 +83,7 @@ impl Spool {
         let Some(disk) = &mut self.disk else { return };
         while let Some(batch) = self.memory.front() {
             match disk.append(batch) {
-                Ok(dropped) => {
-                    self.dropped += dropped;
-                    if self.disk_failed {
-                        self.disk_failed = false;
-                        tracing::info!("the spool can be written again");
-                    }
-                }
+                Ok(dropped) => self.dropped += dropped,
                 Err(error) => {
                     if !self.disk_failed {
                         self.disk_failed = true;
@@ -104,6 +99,10 @@ impl Spool {
             self.memory_bytes -= batch.len() as u64;
             self.memory.pop_front();
             self.memory_first += 1;
+        }
+        // Room for one batch is not room for all: said only when nothing waits any more.
+        if std::mem::take(&mut self.disk_failed) {
+            tracing::info!("the spool can be written again");
         }
     }
 

@@ -25,7 +25,9 @@ pub use report::report;
 
 /// Probes of one run, which are kept in memory until it ends.
 pub const MOST_PROBES: u32 = 1_000_000;
-/// UDP payload of a request at most, so that no link between common hosts cuts it.
+/// With all headers and TLVs that is less than 1,400 bytes of UDP payload, which common links carry whole.
+pub const MOST_PADDING: u16 = 1200;
+/// A request with all TLVs.
 const LONGEST_PACKET: usize = 1400;
 
 /// When a run ends by itself.
@@ -104,8 +106,8 @@ impl StampConfig {
             "the run has at least one probe"
         } else if self.probes() > u64::from(MOST_PROBES) {
             "one run has at most 1000000 probes: lower the rate, the count or the duration"
-        } else if usize::from(self.padding) + 256 > LONGEST_PACKET {
-            "the padding has at most 1144 bytes"
+        } else if self.padding > MOST_PADDING {
+            "the padding has at most 1200 bytes"
         } else if self.target.port() == 0 {
             "the target needs a port (862 is STAMP's)"
         } else {

@@ -7,6 +7,9 @@ use model::{BootId, Direction, DirectionChoice, Kind, Sample, SampleFlags, Worke
 
 use super::StampOutcome;
 
+/// Why the map of marks that came back is not given a name.
+const BOTH_WAYS: &str = "both ways together: a reflector without the Class of Service TLV commonly replies with the mark it received, or with none";
+
 /// `generated_at`: RFC 3339, UTC.
 pub fn report(worker: &WorkerName, generated_at: String, outcome: &StampOutcome) -> Result<Report, SourceError> {
     let info = SessionInfo {
@@ -55,11 +58,17 @@ fn explain(path: &mut Path, outcome: &StampOutcome) {
             // Known of each direction by itself.
             path.remarking.clear();
         }
+        for remarking in &mut path.remarking {
+            remarking.reason = Some(BOTH_WAYS.to_owned());
+        }
         return;
     }
     if !outcome.reflector.loss_by_direction && outcome.counters.answered < outcome.counters.sent {
         for class in &mut path.classes {
-            add_reason(&mut class.reason, "answered probes only: the reflector does not tell in which direction one was lost; see round-trip");
+            add_reason(
+                &mut class.reason,
+                "answered probes only: the reflector does not tell in which direction one was lost; see round-trip",
+            );
         }
     }
     for remarking in &mut path.remarking {

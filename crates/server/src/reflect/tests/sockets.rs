@@ -145,8 +145,10 @@ fn a_stateful_one_counts_each_session_and_tells_when_replies_left() {
     let counts = with_reflector(ReflectConfig { stateful: true, ..any_port() }, |port| {
         for address in ["127.0.0.1", "[::1]"] {
             let sender = Sender::to(address, port);
-            let tlvs =
-                [Tlv::request(TlvType::FollowUpTelemetry, &[0; 16]), Tlv::request(TlvType::DirectMeasurement, &[0; 12])];
+            let tlvs = [
+                Tlv::request(TlvType::FollowUpTelemetry, &[0; 16]),
+                Tlv::request(TlvType::DirectMeasurement, &[0; 12]),
+            ];
             let mut before: Option<(u32, i64, i64)> = None;
             // Every second sequence is missing, and another session's packets come between.
             for n in 0..5u32 {
