@@ -69,12 +69,8 @@ mod tests {
 
     #[test]
     fn a_round_trip_leaves_the_turnaround_out_and_is_never_negative() {
-        let exchange = |t1, t2, t3, t4| Exchange {
-            t1: UnixNanos(t1),
-            t2: UnixNanos(t2),
-            t3: UnixNanos(t3),
-            t4: UnixNanos(t4),
-        };
+        let exchange =
+            |t1, t2, t3, t4| Exchange { t1: UnixNanos(t1), t2: UnixNanos(t2), t3: UnixNanos(t3), t4: UnixNanos(t4) };
         assert_eq!(round_trip_ns(&exchange(100, 5_000, 5_030, 180)), Some(50));
         assert_eq!(round_trip_ns(&exchange(100, 5_000, 5_100, 180)), None);
         assert_eq!(round_trip_ns(&exchange(i64::MIN, i64::MIN, i64::MAX, i64::MAX)), Some(0));

@@ -273,19 +273,24 @@ impl Joiner {
     /// something may still come: one half is missing, or nothing of it was seen yet.
     pub fn drain(&mut self, out: &mut Vec<Sample>) {
         out.append(&mut self.ready);
-        while let Some(entry) = self.pending.first_entry() {
-            let sequence = u64::from(*entry.key());
-            let complete = entry.get().sent.is_some() && entry.get().received.is_some();
-            let follows = sequence == self.next.max(self.settled);
-            if sequence >= self.settled && !(follows && complete) {
-                break;
-            }
-            let (sequence, pending) = entry.remove_entry();
-            self.next = u64::from(sequence) + 1;
-            self.settled = self.settled.max(self.next);
+        let open = match u32::try_from(self.settled) {
+            Ok(settled) => self.pending.split_off(&settled),
+            Err(_) => BTreeMap::new(),
+        };
+        for (sequence, pending) in std::mem::replace(&mut self.pending, open) {
             out.extend(self.resolve(sequence, pending));
         }
         self.next = self.next.max(self.settled);
+        while let Some(entry) = self.pending.first_entry() {
+            let complete = entry.get().sent.is_some() && entry.get().received.is_some();
+            if u64::from(*entry.key()) != self.next || !complete {
+                break;
+            }
+            let (sequence, pending) = entry.remove_entry();
+            self.next += 1;
+            out.extend(self.resolve(sequence, pending));
+        }
+        self.settled = self.next;
     }
 
     /// Up to this sequence everything is resolved and drained; store it together with the drained samples.

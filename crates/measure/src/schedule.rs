@@ -57,7 +57,8 @@ struct Rate {
 
 impl Rate {
     fn new(rate_pps: f64) -> Rate {
-        // `max` before `min` turns NaN into the lower bound.
+        // Unlike `clamp`, `max` turns NaN into the lower bound.
+        #[expect(clippy::manual_clamp)]
         let bits = rate_pps.max(1e-3).min(1e6).to_bits();
         let exponent = ((bits >> 52) & 0x7ff) as i32;
         // Within the bounds the number is normal and its last bit is worth 2^-62 ..= 2^-33.

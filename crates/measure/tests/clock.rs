@@ -97,8 +97,7 @@ fn steps_of_the_servers_clock_are_steps_too() {
 #[test]
 fn several_steps_are_counted_each() {
     let mut link = Link::symmetric(10.0 * MS, 0.3 * MS);
-    link.worker.steps =
-        vec![(60.0 * SECOND, 100.0 * MS), (120.0 * SECOND, -300.0 * MS), (180.0 * SECOND, 50.0 * MS)];
+    link.worker.steps = vec![(60.0 * SECOND, 100.0 * MS), (120.0 * SECOND, -300.0 * MS), (180.0 * SECOND, 50.0 * MS)];
     let events = link.run(240.0, 10.0, 9);
     let model = fit(&events);
     assert_eq!(model.steps(), 3);
@@ -165,10 +164,8 @@ fn queues_and_routes_are_no_steps() {
 
 #[test]
 fn a_queue_in_one_direction_does_not_move_the_offset() {
-    let link = Link {
-        extra_up: ramp(120.0 * SECOND, 240.0 * SECOND, 500.0 * MS),
-        ..Link::symmetric(20.0 * MS, 0.5 * MS)
-    };
+    let link =
+        Link { extra_up: ramp(120.0 * SECOND, 240.0 * SECOND, 500.0 * MS), ..Link::symmetric(20.0 * MS, 0.5 * MS) };
     let events = link.run(600.0, 10.0, 4);
     let errors = check(&fit(&events), &events, "ramp");
     assert!(errors.largest < MS, "{} ms", errors.largest / MS);
@@ -224,7 +221,8 @@ fn the_uncertainty_covers_the_truth_on_asymmetric_paths() {
             .copied()
             .filter(|event| {
                 link.worker.steps.iter().all(|(at, _)| {
-                    (event.at + event.delay_up + event.delay_down < *at || seconds * SECOND - at > moments) && (event.at + SECOND > *at || *at > moments)
+                    (event.at + event.delay_up + event.delay_down < *at || seconds * SECOND - at > moments)
+                        && (event.at + SECOND > *at || *at > moments)
                 })
             })
             .collect();
@@ -250,7 +248,8 @@ fn hostile_stamps_neither_panic_nor_poison() {
     let extremes = [i64::MIN, i64::MIN + 1, -1, 0, 1, EPOCH, i64::MAX - 1, i64::MAX];
     let mut random = Random::new(77);
     let mut pick = || UnixNanos(extremes[random.bits() as usize % extremes.len()]);
-    let hostile: Vec<Exchange> = (0..3_000).map(|_| Exchange { t1: pick(), t2: pick(), t3: pick(), t4: pick() }).collect();
+    let hostile: Vec<Exchange> =
+        (0..3_000).map(|_| Exchange { t1: pick(), t2: pick(), t3: pick(), t4: pick() }).collect();
     // Whatever of these is possible at all (all four equal, say) lies far from the measurement in time.
     exchanges.extend(&hostile);
     // A plausible round trip on a clock that is an hour off, now and then.

@@ -149,6 +149,9 @@ pub enum EcnFinding {
     CeStripped,
     #[serde(rename = "ect-dropped")]
     EctDropped,
+    /// Changed in a way that has no name of its own: Not-ECT to ECT, or ECT(0) to ECT(1).
+    #[serde(rename = "remarked")]
+    Remarked,
     /// The protocol or socket takes no ECN code point from a program.
     #[serde(rename = "unsupported")]
     Unsupported,
@@ -165,6 +168,7 @@ impl EcnFinding {
             EcnFinding::CeForced => "ce-forced",
             EcnFinding::CeStripped => "ce-stripped",
             EcnFinding::EctDropped => "ect-dropped",
+            EcnFinding::Remarked => "remarked",
             EcnFinding::Unsupported => "unsupported",
             EcnFinding::Inconclusive => "inconclusive",
         }

@@ -245,7 +245,7 @@ pub struct StampArgs {
     #[arg(long, default_value = "0", value_name = "LIST|all")]
     pub ecn: String,
     /// Packets per second
-    #[arg(long, default_value_t = 20.0, value_name = "PPS")]
+    #[arg(long, default_value_t = 20.0, value_name = "PPS", value_parser = parse_rate)]
     pub rate: f64,
     /// Packets in all
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -359,10 +359,18 @@ pub struct DemoArgs {
     /// Cities and policies [default: the built-in demo]
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
+    /// Only these cities of it
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub city: Vec<String>,
     /// Each city's policy beside what was found, as one JSON document; exit status 1 where they differ
     #[arg(long)]
     pub json: bool,
     /// Keep server and worker data here instead of a temporary directory
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+fn parse_rate(text: &str) -> Result<f64, &'static str> {
+    let rate = text.parse().ok().filter(|rate| (0.1..=10_000.0).contains(rate));
+    rate.ok_or("the rate lies between 0.1 and 10000 packets per second")
 }

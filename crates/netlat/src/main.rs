@@ -4,10 +4,12 @@ mod cli;
 mod commands;
 mod config;
 mod table;
+mod usage;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use tracing_subscriber::Layer;
@@ -26,7 +28,16 @@ pub enum Outcome {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            error.exit()
+        }
+        Err(error) => {
+            eprintln!("netlat: {}", usage::of_clap(&error));
+            return ExitCode::from(2);
+        }
+    };
     log_to_stderr(cli.verbose);
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -34,9 +45,8 @@ fn main() -> ExitCode {
         Ok(Outcome::Found) => ExitCode::from(3),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line: what failed, on what, what to do.
-            eprintln!("netlat: {}", format!("{error:#}").replace('\n', " "));
-            ExitCode::from(1)
+            eprintln!("netlat: {}", usage::one_line(&error));
+            ExitCode::from(if error.chain().any(|cause| cause.is::<usage::Usage>()) { 2 } else { 1 })
         }
     }
 }

@@ -164,7 +164,7 @@ impl Coordinator {
             let known = ingest.store.revoke(&name)?;
             for streams in ingest.streams.values_mut().filter(|streams| streams.info.worker == name) {
                 ingest.sessions.remove(streams.info.session);
-                streams.close();
+                streams.forsake();
             }
             Ok(known)
         })

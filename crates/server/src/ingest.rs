@@ -21,6 +21,8 @@ use crate::sessions::SessionTable;
 use crate::stream::SessionStreams;
 
 const TICK: Duration = Duration::from_millis(250);
+/// The longest that an upload waits for its commit to begin.
+const WAITING: Duration = Duration::from_millis(50);
 /// A session whose worker has not been heard of for so long is given up.
 const FORSAKEN: Duration = Duration::from_secs(2 * 24 * 3600);
 const MAINTENANCE: Duration = Duration::from_secs(30);
@@ -127,6 +129,10 @@ impl Ingest {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            // Somebody waits for an answer: the commit comes soon, with what else arrives until then.
+            if !self.next.waiting.is_empty() {
+                next_tick = next_tick.min(Instant::now() + WAITING);
+            }
             if Instant::now() >= next_tick {
                 self.tick();
                 next_tick = Instant::now() + TICK;
@@ -226,7 +232,7 @@ impl Ingest {
         let mut is_newest = true;
         for streams in self.streams.values_mut().filter(|s| s.info.worker == *worker && s.info.boot != boot) {
             if streams.info.started_at < begun {
-                streams.close();
+                streams.forsake();
             } else {
                 is_newest = false;
             }
@@ -270,7 +276,7 @@ impl Ingest {
         let mut ended = Vec::new();
         for (id, streams) in &mut self.streams {
             if streams.idle() > FORSAKEN {
-                streams.close();
+                streams.forsake();
             }
             if !streams.take_dirty() {
                 continue;

@@ -11,6 +11,8 @@ use store::{CorrectedDelay, PendingBlob, Side, StoredSample};
 
 /// Up probes whose answer may still come, for the clock.
 const RECENT: usize = 4096;
+/// A session gives the clock so many nanoseconds apart: a clock session's pace. More would cost much and tell nothing.
+const CLOCK_EVERY_NS: i64 = 200_000_000;
 /// A worker's clock may be wrong, but every minute it claims becomes a rollup: ten years either way.
 const PLAUSIBLE_NS: u64 = 10 * 366 * 86_400 * 1_000_000_000;
 
@@ -21,8 +23,16 @@ pub(crate) struct SessionStreams {
     fresh_sent: Vec<(Direction, SentHalf)>,
     fresh_received: Vec<(Direction, ReceivedHalf)>,
     recent_up: VecDeque<(u32, UnixNanos, UnixNanos)>,
+    /// Server time of the last exchange that the clock was given.
+    clocked: UnixNanos,
     dirty: bool,
     closed: bool,
+    /// The worker has gone without closing the session.
+    forsaken: bool,
+    /// What the worker itself called settled.
+    told_settled: Option<u32>,
+    /// Probes given up because the worker has gone: nobody knows whether they arrived.
+    given_up: u64,
     heard: Instant,
     counted: JoinCounters,
     drained: Vec<Sample>,
@@ -54,8 +64,12 @@ impl SessionStreams {
             fresh_sent: Vec::new(),
             fresh_received: Vec::new(),
             recent_up: VecDeque::new(),
+            clocked: UnixNanos(i64::MIN),
             dirty: false,
             closed: false,
+            forsaken: false,
+            told_settled: None,
+            given_up: 0,
             heard: Instant::now(),
             counted: JoinCounters::default(),
             drained: Vec::new(),
@@ -109,6 +123,7 @@ impl SessionStreams {
             self.fresh_received.extend(received.iter().map(|half| (received_as, *half)));
         }
         if let Some(settled) = upload.settled_through {
+            self.told_settled = self.told_settled.max(Some(settled));
             self.joiners.iter_mut().for_each(|joiner| joiner.settled_through(settled));
         }
         if upload.closed {
@@ -124,6 +139,12 @@ impl SessionStreams {
             self.closed = true;
             self.dirty = true;
         }
+    }
+
+    /// The worker has gone and will say nothing more: only what it settled itself can be lost.
+    pub(crate) fn forsake(&mut self) {
+        self.forsaken |= !self.closed;
+        self.close();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -145,6 +166,12 @@ impl SessionStreams {
         samples.clear();
         for joiner in &mut self.joiners {
             joiner.drain(&mut samples);
+        }
+        if self.forsaken {
+            let drained = samples.len();
+            let known = |sample: &Sample| sample.received_at.is_some() || self.told_settled >= Some(sample.sequence);
+            samples.retain(known);
+            self.given_up += (drained - samples.len()) as u64;
         }
         for sample in &samples {
             self.exchange(sample, tracker);
@@ -182,7 +209,10 @@ impl SessionStreams {
             }
             Direction::Down => {
                 let found = self.recent_up.iter().position(|(sequence, ..)| *sequence == sample.sequence);
-                if let Some((_, t1, t2)) = found.and_then(|index| self.recent_up.remove(index)) {
+                if let Some((_, t1, t2)) = found.and_then(|index| self.recent_up.remove(index))
+                    && t2.since(self.clocked) >= CLOCK_EVERY_NS
+                {
+                    self.clocked = t2;
                     tracker.add(Exchange { t1, t2, t3: sample.sent_at, t4: received });
                 }
             }
@@ -245,7 +275,7 @@ impl SessionStreams {
 
     /// What was counted since the last call.
     pub(crate) fn take_counters(&mut self) -> JoinCounters {
-        let mut total = JoinCounters::default();
+        let mut total = JoinCounters { unobserved: self.given_up, ..JoinCounters::default() };
         for joiner in &self.joiners {
             let counters = joiner.counters();
             total.unmatched += counters.unmatched;

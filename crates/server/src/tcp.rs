@@ -20,6 +20,8 @@ use crate::udp::{Shared, TICK};
 const MAX_CONNECTIONS: usize = 256;
 /// A stranger may hold a connection this long.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// A client of ours closes as soon as it has the answer.
+const LINGER: Duration = Duration::from_secs(3);
 /// Longer requests are not ours (wire::http and wire::tls bound themselves to about as much).
 const MAX_REQUEST: usize = 4096;
 const STACK: usize = 128 * 1024;
@@ -93,9 +95,22 @@ fn connection(probe: &TcpProbe, shared: &Shared, observer: &mut Observer) -> Opt
         && let Some(half) = answer(probe, &request, shared)
     {
         observer.push(Observation::Sent(session.id, half));
+        await_close(probe);
     }
-    let _ = probe.shutdown_write();
     Some(())
+}
+
+/// The client closes first: a FIN of ours could share a segment with the answer and spoil its stamp, and what an orphaned
+/// socket still sends carries no mark of the class.
+fn await_close(probe: &TcpProbe) {
+    let start = Instant::now();
+    let mut rest = [0u8; 256];
+    while let Some(left) = LINGER.checked_sub(start.elapsed()) {
+        match probe.receive(&mut rest, left) {
+            Ok(received) if received.length > 0 => {}
+            _ => return,
+        }
+    }
 }
 
 struct Request {

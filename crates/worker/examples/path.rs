@@ -25,7 +25,8 @@ fn main() {
         .iter()
         .flat_map(|d| ecn.iter().map(|e| Tos::new(Dscp::new(*d).expect("0..=63"), Ecn::from_bits(*e))))
         .collect();
-    let traced = Tracer::open(&[Family::of(target)]).and_then(|tracer| tracer.trace(&config, &AtomicBool::new(false), &mut |_| {}));
+    let traced = Tracer::open(&[Family::of(target)])
+        .and_then(|tracer| tracer.trace(&config, &AtomicBool::new(false), &mut |_| {}));
     match traced {
         Ok(trace) => {
             let report = PathReport::new("1970-01-01T00:00:00Z".to_owned(), trace);

@@ -111,10 +111,12 @@ mod tests {
     fn delays_above_the_minimum_do_not_move_the_line() {
         let times: Vec<f64> = (0..100).map(f64::from).collect();
         let truth = |x: f64| 5.0 + 0.25 * x;
-        let upper: Vec<Point> =
-            times.iter().map(|&x| (x, truth(x) + 10.0 + if x as u32 % 7 == 0 { 0.0 } else { 40.0 * (x * 1.7).sin().abs() })).collect();
+        let upper: Vec<Point> = times
+            .iter()
+            .map(|&x| (x, truth(x) + 10.0 + if x % 7.0 == 0.0 { 0.0 } else { 40.0 * (x * 1.7).sin().abs() }))
+            .collect();
         let lower: Vec<Point> =
-            times.iter().map(|&x| (x, truth(x) - 10.0 - if x as u32 % 11 == 3 { 0.0 } else { x })).collect();
+            times.iter().map(|&x| (x, truth(x) - 10.0 - if x % 11.0 == 3.0 { 0.0 } else { x })).collect();
         let line = fit(&upper, &lower, 1.0).unwrap();
         assert!((line.slope - 0.25).abs() < 1e-12, "{line:?}");
         assert!((line.intercept - 5.0).abs() < 1e-9, "{line:?}");

@@ -216,14 +216,17 @@ impl ClockModel {
     /// delay by more than half of the step, and where it would exceed twice the side's longest round trip and 50 ms. If
     /// both remain the smaller delay is taken, and the uncertainty grows to cover the other.
     pub fn owd_up(&self, sent_worker: UnixNanos, received_server: UnixNanos) -> Option<Delay> {
-        self.delay(received_server.0, sent_worker.0, |received, sent| span(received, sent), |stretch| stretch.shortest_up)
+        self.delay(received_server.0, sent_worker.0, span, |stretch| stretch.shortest_up)
     }
 
     /// Delay of a packet from the server to the worker; see [`ClockModel::owd_up`].
     pub fn owd_down(&self, sent_server: UnixNanos, received_worker: UnixNanos) -> Option<Delay> {
-        self.delay(sent_server.0, received_worker.0, |sent, received| span(received, sent), |stretch| {
-            stretch.shortest_down
-        })
+        self.delay(
+            sent_server.0,
+            received_worker.0,
+            |sent, received| span(received, sent),
+            |stretch| stretch.shortest_down,
+        )
     }
 
     /// `delay_of` takes the server's reading and the worker's reading moved to the server's clock.

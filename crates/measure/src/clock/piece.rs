@@ -114,16 +114,18 @@ impl Piece {
         // No anchor is within reach of another one, so the nearest on either side decides.
         let right = self.anchors.partition_point(|anchor| anchor.at < at);
         let near = self.anchors[right.saturating_sub(1)..(right + 1).min(self.anchors.len())].iter();
-        let inside = near.map(|anchor| anchor.bound + self.rate * span(at, anchor.at).abs()).fold(f64::INFINITY, f64::min);
+        let inside =
+            near.map(|anchor| anchor.bound + self.rate * span(at, anchor.at).abs()).fold(f64::INFINITY, f64::min);
         let outside = span(self.first, at).max(span(at, self.last)).max(0.0);
         inside + EXTRAPOLATION_RATE * outside
     }
 
     /// The largest uncertainty between the first and the last exchange, ns.
     pub(super) fn largest_uncertainty(&self) -> f64 {
-        let between = self.anchors.windows(2).map(|pair| {
-            (pair[0].bound + pair[1].bound + self.rate * span(pair[1].at, pair[0].at)) / 2.0
-        });
+        let between = self
+            .anchors
+            .windows(2)
+            .map(|pair| (pair[0].bound + pair[1].bound + self.rate * span(pair[1].at, pair[0].at)) / 2.0);
         between.fold(self.uncertainty_at(self.first).max(self.uncertainty_at(self.last)), f64::max)
     }
 }

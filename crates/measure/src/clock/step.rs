@@ -85,7 +85,8 @@ impl Track {
 
     fn admits(&self, bounds: &Bounds) -> bool {
         let (low, high) = self.widened(bounds.at);
-        (bounds.upper - self.reference) as f64 >= low - PROOF_NS && (bounds.lower - self.reference) as f64 <= high + PROOF_NS
+        (bounds.upper - self.reference) as f64 >= low - PROOF_NS
+            && (bounds.lower - self.reference) as f64 <= high + PROOF_NS
     }
 
     fn take(&mut self, index: usize, bounds: &Bounds) {

@@ -1,9 +1,9 @@
 //! The clock model of a running worker: takes exchanges one by one, in bounded memory, for as long as it runs.
 
+use super::Exchange;
 use super::model::{ClockModel, Stretch, stretches};
 use super::step::Start;
 use super::window::Windows;
-use super::Exchange;
 
 /// Windows of 2^30 ns, 1.07 s.
 const WINDOW_SHIFT: u32 = 30;

@@ -92,11 +92,8 @@ impl MarkCounts {
     }
 
     pub(super) fn ecn_map(&self) -> Vec<EcnCount> {
-        let row = |(sent, got, count): (Ecn, Ecn, u64)| EcnCount {
-            ecn_sent: sent.bits(),
-            ecn_received: got.bits(),
-            count,
-        };
+        let row =
+            |(sent, got, count): (Ecn, Ecn, u64)| EcnCount { ecn_sent: sent.bits(), ecn_received: got.bits(), count };
         flat(self.ecn_pairs()).into_iter().map(row).collect()
     }
 }

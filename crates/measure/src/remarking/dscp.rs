@@ -184,7 +184,11 @@ fn named(map: &BTreeMap<u8, u8>) -> Option<Finding> {
     Some(Finding { pathology: best.pathology(), notes })
 }
 
-/// Few constants: every code point becomes one of at most two values, or one in eight of those sent.
+/// Constants that a few groups of code points may have.
+const MOST_GROUPS: usize = 4;
+
+/// Few constants: every code point becomes one of at most two values, or one in eight of those sent, and no rule explains
+/// three quarters of them better.
 fn grouped(map: &BTreeMap<u8, u8>) -> Option<Finding> {
     let mut groups: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
     for (sent, got) in map {
@@ -192,12 +196,13 @@ fn grouped(map: &BTreeMap<u8, u8>) -> Option<Finding> {
     }
     // One code point left alone among few is an exception, not a group.
     let exception = map.len() < 16 && groups.iter().any(|(got, sent)| *got != 0 && sent == &[*got]);
-    if exception || groups.len() > (map.len() / 8).max(2) {
+    let explained = |rule: &Rule| map.iter().filter(|(sent, got)| rule.apply(**sent) == **got).count();
+    let ruled = Rule::all().any(|rule| explained(&rule) * 4 >= map.len() * 3);
+    if exception || ruled || groups.len() > (map.len() / 8).clamp(2, MOST_GROUPS) {
         return None;
     }
-    let group = |(got, sent): (&u8, &Vec<u8>)| {
-        format!("{} -> {}", list(sent.iter().map(|sent| label(*sent))), label(*got))
-    };
+    let group =
+        |(got, sent): (&u8, &Vec<u8>)| format!("{} -> {}", list(sent.iter().map(|sent| label(*sent))), label(*got));
     let notes = vec![format!("constants by group: {}", groups.iter().map(group).collect::<Vec<_>>().join("; "))];
     Some(Finding { pathology: Pathology::RemarkDscp, notes })
 }
@@ -210,14 +215,20 @@ fn partial(map: &BTreeMap<u8, u8>, changed: &[(u8, u8)]) -> Finding {
     let note = match best {
         Some(rule) if exceptions(&rule) < changed.len() => {
             let odd = map.iter().filter(|(sent, got)| rule.apply(**sent) != **got).map(|(s, g)| (*s, *g));
-            let odd = odd.map(|(sent, got)| {
-                if sent == got { format!("{} unchanged", label(sent)) } else { arrow((sent, got)) }
-            });
+            let odd = odd.map(
+                |(sent, got)| {
+                    if sent == got { format!("{} unchanged", label(sent)) } else { arrow((sent, got)) }
+                },
+            );
             format!("{} except {}", rule.describe(), list(odd))
         }
         _ => {
             let unchanged = map.len() - changed.len();
-            format!("{}; {unchanged} other{} unchanged", list(changed.iter().copied().map(arrow)), if unchanged == 1 { "" } else { "s" })
+            format!(
+                "{}; {unchanged} other{} unchanged",
+                list(changed.iter().copied().map(arrow)),
+                if unchanged == 1 { "" } else { "s" }
+            )
         }
     };
     Finding { pathology: Pathology::Partial, notes: vec![note] }

@@ -48,8 +48,9 @@ pub(super) fn judge(counts: &MarkCounts, config: &RemarkingConfig) -> Finding {
     let evidence = |sent: Ecn| classes.get(&sent).filter(|class| class.visible >= config.min_per_class);
     // More than an odd packet: no router may do this, so some packets are enough.
     let became = |sent: Ecn, received: Ecn| {
-        evidence(sent)
-            .is_some_and(|class| class.count(received) >= config.min_packets && class.share(received) >= config.min_share)
+        evidence(sent).is_some_and(|class| {
+            class.count(received) >= config.min_packets && class.share(received) >= config.min_share
+        })
     };
     let tested: Vec<Ecn> = Ecn::ALL.into_iter().filter(|sent| evidence(*sent).is_some()).collect();
     let marked: Vec<Ecn> = tested.iter().copied().filter(|sent| *sent != Ecn::NotEct).collect();
@@ -70,8 +71,7 @@ pub(super) fn judge(counts: &MarkCounts, config: &RemarkingConfig) -> Finding {
     let invented = violations(&[(Ecn::NotEct, Ecn::Ce)]);
     let unnamed = violations(&[(Ecn::NotEct, Ecn::Ect0), (Ecn::NotEct, Ecn::Ect1), (Ecn::Ect0, Ecn::Ect1)]);
     let ect_tested: Vec<Ecn> = ECT.into_iter().filter(|sent| evidence(*sent).is_some()).collect();
-    let congested =
-        |sent: &Ecn| evidence(*sent).is_some_and(|class| class.share(Ecn::Ce) >= config.nearly_all);
+    let congested = |sent: &Ecn| evidence(*sent).is_some_and(|class| class.share(Ecn::Ce) >= config.nearly_all);
     let forced = !invented.is_empty() || (!ect_tested.is_empty() && ect_tested.iter().all(congested));
     let everywhere: Vec<String> =
         ect_tested.iter().filter(|sent| congested(sent)).map(|sent| change(*sent, Ecn::Ce)).collect();
@@ -84,7 +84,9 @@ pub(super) fn judge(counts: &MarkCounts, config: &RemarkingConfig) -> Finding {
         EcnFinding::Ect1ToEct0
     } else if !stripped.is_empty() {
         EcnFinding::CeStripped
-    } else if !unnamed.is_empty() || marked.is_empty() {
+    } else if !unnamed.is_empty() {
+        EcnFinding::Remarked
+    } else if marked.is_empty() {
         EcnFinding::Inconclusive
     } else {
         EcnFinding::None
@@ -100,8 +102,11 @@ pub(super) fn judge(counts: &MarkCounts, config: &RemarkingConfig) -> Finding {
     if marked.is_empty() && !forced {
         notes.push(untested(&classes, config));
     } else {
-        let missing: Vec<String> =
-            Ecn::ALL.iter().filter(|sent| **sent != Ecn::NotEct && !marked.contains(sent)).map(Ecn::to_string).collect();
+        let missing: Vec<String> = Ecn::ALL
+            .iter()
+            .filter(|sent| **sent != Ecn::NotEct && !marked.contains(sent))
+            .map(Ecn::to_string)
+            .collect();
         if !missing.is_empty() {
             notes.push(format!("ECN: no evidence for {}", missing.join(", ")));
         }

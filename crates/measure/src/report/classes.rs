@@ -109,7 +109,8 @@ impl ClassRows {
             }
         }
         if ambiguous > 0 {
-            reasons.push(format!("{ambiguous} delays left out: a clock was stepped about then and they fit both sides"));
+            reasons
+                .push(format!("{ambiguous} delays left out: a clock was stepped about then and they fit both sides"));
         }
         if self.user_time > 0 {
             let share = format!("{} of {received}", self.user_time);

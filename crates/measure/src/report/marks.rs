@@ -10,7 +10,7 @@ use crate::remarking::{MarkCounts, judge};
 #[derive(Default)]
 pub(super) struct KindMarks {
     own: MarkCounts,
-    /// From packets for which a middlebox spoke.
+    /// From packets for which a middlebox spoke, or that left their host with another mark: no evidence about the path.
     foreign: MarkCounts,
     received: u64,
     intercepted: u64,
@@ -21,7 +21,8 @@ pub(super) struct KindMarks {
 impl KindMarks {
     pub(super) fn add(&mut self, sample: &Sample) {
         let has = |flag| sample.flags.has(flag);
-        let counts = if has(SampleFlags::INTERCEPTED) { &mut self.foreign } else { &mut self.own };
+        let is_foreign = has(SampleFlags::INTERCEPTED) || has(SampleFlags::LOCAL_REWRITE);
+        let counts = if is_foreign { &mut self.foreign } else { &mut self.own };
         match sample.received_at {
             Some(_) => counts.received(sample.tos_sent, sample.tos_received),
             None => return counts.lost(sample.tos_sent),
@@ -38,7 +39,7 @@ impl KindMarks {
     }
 
     fn is_relevant(&self, count: u64, config: &ReportConfig) -> bool {
-        count > 0 && count as f64 >= config.flagged_share * self.received as f64
+        count > 0 && count as f64 >= config.intercepted_share * self.received as f64
     }
 
     /// `intercepted`: of this kind, in this or the other direction.
@@ -50,61 +51,59 @@ impl KindMarks {
         intercepted: bool,
         config: &ReportConfig,
     ) -> Remarking {
+        let rewritten = self.is_relevant(self.rewritten, config);
         let mut counts = self.own.clone();
-        if intercepted {
+        if intercepted || rewritten {
             counts.merge(&self.foreign);
         }
         let judgement = judge(kind, &counts, &config.remarking);
-        let (mut pathology, mut ecn) = (judgement.pathology, judgement.ecn);
-        let mut reasons: Vec<String> = Vec::new();
         let mut flags: Vec<String> = Vec::new();
-        let nameless = |reason: &str, pathology: &mut Pathology, ecn: &mut EcnFinding, reasons: &mut Vec<String>| {
-            *pathology = Pathology::Inconclusive;
-            if *ecn != EcnFinding::Unsupported {
-                *ecn = EcnFinding::Inconclusive;
-            }
-            reasons.push(reason.to_owned());
-        };
-        let mut judged = true;
-        if kind == Kind::Icmp || direction == Direction::RoundTrip {
-            let reason = "the far kernel copies the ToS into the reply";
-            nameless(reason, &mut pathology, &mut ecn, &mut reasons);
-            judged = false;
-        } else if intercepted {
-            flags.push("intercepted".to_owned());
-            let reason = "intercepted: a middlebox answers these packets itself, so nothing is concluded from their marks";
-            nameless(reason, &mut pathology, &mut ecn, &mut reasons);
-            judged = false;
+        let mut reasons: Vec<String> = Vec::new();
+        // Why no name is given, whatever the marks look like.
+        if kind == Kind::Icmp {
+            reasons.push("the far kernel copies the ToS into the reply".to_owned());
+        } else if direction == Direction::RoundTrip {
+            reasons.push("both ways together: what one of them does to the mark is not known".to_owned());
         } else if counts.visible() == 0 && counts.arrived() > 0 {
-            let reason = match (kind.is_tcp(), family) {
-                (true, Family::Ipv4) => {
-                    "an unprivileged IPv4 TCP socket does not show the mark of what it receives; run with --interface"
-                }
-                _ => "the receiving socket did not show the mark of what it received; run with --interface",
-            };
-            nameless(reason, &mut pathology, &mut ecn, &mut reasons);
-            judged = false;
+            reasons.push(unseen(kind, family).to_owned());
         }
+        if intercepted {
+            flags.push("intercepted".to_owned());
+            reasons.push("intercepted: a middlebox speaks for the other end, these marks are its own".to_owned());
+        }
+        if rewritten {
+            flags.push("local".to_owned());
+            let count = self.rewritten;
+            reasons.push(format!("the sending host itself put another mark on {count} packets, before the path"));
+        }
+        let withheld = !reasons.is_empty();
         if self.from_syn > 0 && self.from_syn * 2 >= counts.visible() {
             flags.push("syn-only".to_owned());
             reasons.push("the mark is that of the connection's SYN, not of the request".to_owned());
         }
-        if self.is_relevant(self.rewritten, config) {
-            flags.push("local".to_owned());
-            reasons.push("the sending host itself puts another mark on the wire than it was asked for".to_owned());
-        }
-        if judged {
+        if !withheld {
             reasons.extend(judgement.reason);
         }
         Remarking {
             kind,
-            pathology,
+            pathology: if withheld { Pathology::Inconclusive } else { judgement.pathology },
             map: judgement.map,
-            ecn,
+            ecn: match judgement.ecn {
+                ecn if !withheld || ecn == EcnFinding::Unsupported => ecn,
+                _ => EcnFinding::Inconclusive,
+            },
             ecn_map: judgement.ecn_map,
             flags,
             location: None,
             reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
         }
+    }
+}
+
+fn unseen(kind: Kind, family: Family) -> &'static str {
+    if kind.is_tcp() && family == Family::Ipv4 {
+        "an unprivileged IPv4 TCP socket does not show the mark of what it receives; run with --interface"
+    } else {
+        "the receiving socket did not show the mark of what it received; run with --interface"
     }
 }

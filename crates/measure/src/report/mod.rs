@@ -21,14 +21,20 @@ pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Samples of one worker, in any order.
 pub trait SampleSource {
-    /// Calls `f` with every sample. Called twice for one report, and both times with the same samples.
+    /// Calls `f` with every sample. Called twice for one report; samples that were added in between are no harm.
     fn visit(&self, f: &mut dyn FnMut(&Sample)) -> Result<(), SourceError>;
+}
+
+impl SampleSource for [Sample] {
+    fn visit(&self, f: &mut dyn FnMut(&Sample)) -> Result<(), SourceError> {
+        self.iter().for_each(f);
+        Ok(())
+    }
 }
 
 impl SampleSource for Vec<Sample> {
     fn visit(&self, f: &mut dyn FnMut(&Sample)) -> Result<(), SourceError> {
-        self.iter().for_each(f);
-        Ok(())
+        self.as_slice().visit(f)
     }
 }
 
@@ -37,12 +43,12 @@ pub struct ReportConfig {
     pub remarking: RemarkingConfig,
     /// From this share on, 0..=1, of a kind's received samples that carry `INTERCEPTED` (or `LOCAL_REWRITE`) all of the kind
     /// counts as intercepted (or rewritten by its own host).
-    pub flagged_share: f64,
+    pub intercepted_share: f64,
 }
 
 impl Default for ReportConfig {
     fn default() -> ReportConfig {
-        ReportConfig { remarking: RemarkingConfig::default(), flagged_share: 0.1 }
+        ReportConfig { remarking: RemarkingConfig::default(), intercepted_share: 0.1 }
     }
 }
 
@@ -90,7 +96,9 @@ pub fn build_paths(
         let remarking = rows
             .marks
             .iter()
-            .map(|(kind, marks)| marks.finding(*kind, direction, family, intercepted.contains(&(family, *kind)), config))
+            .map(|(kind, marks)| {
+                marks.finding(*kind, direction, family, intercepted.contains(&(family, *kind)), config)
+            })
             .collect();
         let classes = rows
             .classes

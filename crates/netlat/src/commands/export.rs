@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use store::{ExportFormat, Reader, SampleQuery};
 
 use crate::Outcome;
@@ -24,7 +24,7 @@ pub fn run(args: ExportArgs, config: &Config) -> anyhow::Result<Outcome> {
     };
     let rows = if args.out == Path::new("-") {
         if format == ExportFormat::Parquet {
-            bail!("Parquet needs a file: give --out FILE");
+            return Err(crate::usage::mistake(anyhow!("Parquet needs a file: give --out FILE")));
         }
         reader.export_to(format, &query, &mut std::io::stdout()).context("cannot write to stdout")?
     } else {

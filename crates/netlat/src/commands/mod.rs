@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod export;
+mod locate;
 pub mod path;
 pub mod probe;
 pub mod reflect;
@@ -17,12 +18,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use model::report::Report;
+use ::worker::JoinString;
 use model::{Dscp, Duration, Ecn, Family, TaskSpec, UnixNanos};
 
 use crate::Outcome;
 use crate::cli::SpecArgs;
+use crate::usage::mistake;
 
 /// Small on purpose: probes run on threads of their own.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -67,7 +70,8 @@ pub fn parse_dscp(text: &str) -> anyhow::Result<Vec<Dscp>> {
     if text == "all" {
         return Ok(Dscp::all().collect());
     }
-    text.split(',').map(|word| word.trim().parse().with_context(|| format!("--dscp {word}"))).collect()
+    let one = |word: &str| word.trim().parse().with_context(|| format!("--dscp {word}")).map_err(mistake);
+    text.split(',').map(one).collect()
 }
 
 pub fn parse_ecn(text: &str) -> anyhow::Result<Vec<Ecn>> {
@@ -75,14 +79,18 @@ pub fn parse_ecn(text: &str) -> anyhow::Result<Vec<Ecn>> {
         return Ok(Ecn::ALL.to_vec());
     }
     let one = |word: &str| {
-        let value: u8 = word.trim().parse().ok()?;
-        Ecn::try_from(value).ok()
+        let value = word.trim().parse::<u8>().ok().and_then(|value| Ecn::try_from(value).ok());
+        value.with_context(|| format!("--ecn {word}: {}", wire::tos::InvalidEcn)).map_err(mistake)
     };
-    text.split(',').map(|word| one(word).with_context(|| format!("--ecn {word}: {}", wire::tos::InvalidEcn))).collect()
+    text.split(',').map(one).collect()
 }
 
 /// The task that the flags describe. `duration`: seconds, else as long as 12 probes of each class take.
 pub fn spec(args: &SpecArgs, duration: Option<u32>) -> anyhow::Result<TaskSpec> {
+    checked_spec(args, duration).map_err(mistake)
+}
+
+fn checked_spec(args: &SpecArgs, duration: Option<u32>) -> anyhow::Result<TaskSpec> {
     let mut spec = TaskSpec::default();
     if !args.kind.is_empty() {
         spec.kinds = args.kind.clone();
@@ -122,12 +130,18 @@ pub fn parse_since(text: &str, now: UnixNanos) -> anyhow::Result<UnixNanos> {
     }
     match time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339) {
         Ok(at) => Ok(UnixNanos(at.unix_timestamp_nanos().clamp(i64::MIN.into(), i64::MAX.into()) as i64)),
-        Err(_) => bail!("--since {text}: give an age such as 30s, 15m, 1h, 2d, or a time such as 2026-01-31T12:00:00Z"),
+        Err(_) => Err(mistake(anyhow!(
+            "--since {text}: give an age such as 30s, 15m, 1h, 2d, or a time such as 2026-01-31T12:00:00Z"
+        ))),
     }
 }
 
-/// The text of `--join`: as given, from `@FILE`, or from `-` (stdin).
-pub fn read_join(given: &str) -> anyhow::Result<String> {
+/// What `--join` says: a join string, `@FILE` that holds it, or `-` (stdin).
+pub fn join_string(given: &str) -> anyhow::Result<JoinString> {
+    read_join(given)?.parse::<JoinString>().context("--join").map_err(mistake)
+}
+
+fn read_join(given: &str) -> anyhow::Result<String> {
     let text = match given.strip_prefix('@') {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read the join string from {path}"))?,
         None if given == "-" => {
@@ -157,14 +171,20 @@ pub fn resolve(target: &str, default_port: u16) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("{target} has no address"))
 }
 
-/// An HMAC key from a file, without the line end.
+/// An HMAC key from a file: hexadecimal digits if it holds nothing else, otherwise its bytes without the line end.
 pub fn read_key(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut key = std::fs::read(path).with_context(|| format!("cannot read the key file {}", path.display()))?;
     while key.last().is_some_and(|byte| *byte == b'\n' || *byte == b'\r') {
         key.pop();
     }
     ensure!(!key.is_empty(), "the key file {} is empty", path.display());
-    Ok(key)
+    // Other STAMP programs keep keys as hexadecimal digits.
+    let hex = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
+    let digits: Option<Vec<u8>> = key.iter().map(|byte| hex(*byte)).collect();
+    Ok(match digits {
+        Some(digits) if digits.len() % 2 == 0 => digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect(),
+        _ => key,
+    })
 }
 
 pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {

@@ -2,10 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 
-use anyhow::Context;
-use worker::{JoinString, ProbeConfig, ProbeProgress};
+use worker::{ProbeConfig, ProbeProgress};
 
-use super::{read_join, runtime, show, spec};
+use super::locate::Locator;
+use super::{join_string, runtime, show, spec};
 use crate::Outcome;
 use crate::cli::ProbeArgs;
 use crate::config::{Config, data_dir};
@@ -13,7 +13,7 @@ use crate::config::{Config, data_dir};
 pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
     let spec = spec(&args.spec, args.duration)?;
     let join = match &args.join.join {
-        Some(given) => Some(read_join(given)?.parse::<JoinString>().context("--join")?),
+        Some(given) => Some(join_string(given)?),
         None => None,
     };
     let probe = ProbeConfig {
@@ -24,6 +24,9 @@ pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
         interface: args.interface,
         clock: net::Clock::from_env()?,
     };
+    // Routers quote whatever port; the default one is as good as the server's own, which only its sessions know.
+    let locator = probe.join.as_ref().map(|join| Locator::open(join.server.host.clone(), PROBE_PORT));
+    let clock = probe.clock.clone();
     let mut line = Line::new();
     let report = runtime()?.block_on(async {
         tokio::select! {
@@ -32,8 +35,14 @@ pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
         }
     });
     line.end();
-    show(&report?, args.json, args.fail_on_finding)
+    let mut report = report?;
+    if let Some(locator) = locator {
+        locator.fill(&mut report, &clock);
+    }
+    show(&report, args.json, args.fail_on_finding)
 }
+
+const PROBE_PORT: u16 = 8620;
 
 /// Progress on stderr: one line painted over on a terminal, a line per phase elsewhere.
 struct Line {

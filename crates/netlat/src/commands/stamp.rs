@@ -14,7 +14,8 @@ pub fn run(args: StampArgs) -> anyhow::Result<Outcome> {
     let target = resolve(&args.target, PORT)?;
     let clock = net::Clock::from_env()?;
     let ecn = parse_ecn(&args.ecn)?;
-    let classes = parse_dscp(&args.dscp)?
+    let any_ecn = ecn.iter().any(|ecn| *ecn != model::Ecn::NotEct);
+    let classes: Vec<Tos> = parse_dscp(&args.dscp)?
         .into_iter()
         .flat_map(|dscp| ecn.iter().map(move |ecn| Tos::new(dscp, *ecn)))
         .collect();
@@ -28,9 +29,12 @@ pub fn run(args: StampArgs) -> anyhow::Result<Outcome> {
     config.amount = Amount::Count(args.count);
     config.padding = args.padding;
     config.key = key;
-    if args.no_cos {
-        config.class_of_service = ClassOfServiceTlv::Off;
-    }
+    config.class_of_service = match (args.no_cos, any_ecn) {
+        (true, _) => ClassOfServiceTlv::Off,
+        // Only the later draft lets the sender ask for the reply's ECN.
+        (false, true) => ClassOfServiceTlv::Draft,
+        (false, false) => ClassOfServiceTlv::Rfc8972,
+    };
     let runtime = runtime()?;
     let stop = stop_flag(&runtime)?;
     let outcome = worker::stamp::run(&config, &stop, &mut |_| {})?;

@@ -1,9 +1,8 @@
 //! `netlat worker`.
 
-use anyhow::Context;
-use worker::{JoinString, WorkerConfig};
+use worker::WorkerConfig;
 
-use super::{read_join, runtime, stop_signal};
+use super::{join_string, runtime, stop_signal};
 use crate::Outcome;
 use crate::cli::WorkerArgs;
 use crate::config::{Config, data_dir};
@@ -18,7 +17,7 @@ pub fn run(args: WorkerArgs, config: &Config) -> anyhow::Result<Outcome> {
         (None, _) => None,
     };
     let join = match given {
-        Some(given) => Some(read_join(&given)?.parse::<JoinString>().context("--join")?),
+        Some(given) => Some(join_string(&given)?),
         None => None,
     };
     let prepared = worker::prepare(WorkerConfig {

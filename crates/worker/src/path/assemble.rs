@@ -77,7 +77,10 @@ fn one_hop(heard: &[Heard], hop: u8, end: End, explorer: &Explorer) -> Hop {
         silent: addresses.is_empty(),
         addresses,
         rtt_ms: round_trip(rtts),
-        marks: marks.into_iter().map(|((sent, quoted, address), count)| Mark { sent, quoted, address, count }).collect(),
+        marks: marks
+            .into_iter()
+            .map(|((sent, quoted, address), count)| Mark { sent, quoted, address, count })
+            .collect(),
         sent,
         answered,
         destination: end.destination_hop == Some(hop),

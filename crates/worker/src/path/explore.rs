@@ -113,7 +113,11 @@ impl Explorer {
         self.expire(now_ns);
         self.extend();
         let last = usize::from(self.last());
-        let mut earliest = self.running.front().and_then(|id| self.sent.get(*id as usize)).map(|oldest| oldest.at_ns + self.timeout_ns);
+        let mut earliest = self
+            .running
+            .front()
+            .and_then(|id| self.sent.get(*id as usize))
+            .map(|oldest| oldest.at_ns + self.timeout_ns);
         let mut done = true;
         for ttl in 1..=last {
             let Some(hop) = self.hops.get(ttl - 1) else { break };

@@ -39,10 +39,10 @@ pub fn locate_all(trace: &Trace, arrived: Option<&dyn Fn(Tos) -> Option<Tos>>) -
 
 /// One place for all of these changes: the smallest interval that holds every one of them. `None` if there are none.
 pub fn common_location<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Option<Where> {
-    changes.into_iter().map(|change| change.location).reduce(|a, b| Where {
-        after_hop: a.after_hop.min(b.after_hop),
-        by_hop: a.by_hop.max(b.by_hop),
-    })
+    changes
+        .into_iter()
+        .map(|change| change.location)
+        .reduce(|a, b| Where { after_hop: a.after_hop.min(b.after_hop), by_hop: a.by_hop.max(b.by_hop) })
 }
 
 fn classes(trace: &Trace) -> BTreeSet<Tos> {

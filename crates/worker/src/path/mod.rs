@@ -97,7 +97,9 @@ impl TraceConfig {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
-    #[error("netlat path needs CAP_NET_RAW to read quoted marks: run it with sudo or `setcap cap_net_raw+ep` the program")]
+    #[error(
+        "netlat path needs CAP_NET_RAW to read quoted marks: run it with sudo or `setcap cap_net_raw+ep` the program"
+    )]
     NotPermitted(#[source] NetError),
     #[error("{0}")]
     Config(&'static str),

@@ -87,7 +87,8 @@ fn grouped(changes: &[Change]) -> Vec<String> {
     let mut groups: Vec<(&Change, Vec<String>)> = Vec::new();
     for change in changes {
         let text = arrow(change.from_mark, change.to_mark);
-        let same = |(first, _): &&mut (&Change, Vec<String>)| first.location == change.location && first.note == change.note;
+        let same =
+            |(first, _): &&mut (&Change, Vec<String>)| first.location == change.location && first.note == change.note;
         match groups.iter_mut().find(same) {
             Some((_, texts)) if texts.contains(&text) => {}
             Some((_, texts)) => texts.push(text),

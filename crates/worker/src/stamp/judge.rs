@@ -30,12 +30,7 @@ pub(super) enum Lost {
     Unknown,
 }
 
-pub(super) fn judge(
-    collected: &Collector,
-    session: SessionId,
-    family: Family,
-    asked: ClassOfServiceTlv,
-) -> Judged {
+pub(super) fn judge(collected: &Collector, session: SessionId, family: Family, asked: ClassOfServiceTlv) -> Judged {
     let probes = &collected.probes;
     let stateful = is_stateful(probes) || !collected.left_at.is_empty();
     let left_at = reply_send_times(probes, &collected.left_at);
@@ -87,8 +82,12 @@ pub(super) fn judge(
         received_flags = received_flags.with(flag_if(reordered.down(sequence), SampleFlags::REORDERED));
         let left = left_at.get(&sequence).copied();
         judged.reflector.follow_up |= left.is_some();
-        let mut down =
-            maker.sample(Direction::Down, sequence, probe, received_flags.with(flag_if(left.is_none(), SampleFlags::TX_USER)));
+        let mut down = maker.sample(
+            Direction::Down,
+            sequence,
+            probe,
+            received_flags.with(flag_if(left.is_none(), SampleFlags::TX_USER)),
+        );
         down.sent_at = left.unwrap_or(reply.t3);
         down.received_at = Some(reply.t4);
         down.ttl = reply.ttl;
@@ -333,13 +332,22 @@ fn notes(
         _ => {}
     }
     if counters.dscp_refused > 0 {
-        say(format!("the reflector refused to send {} replies with the DSCP asked for; it used the one it had received", counters.dscp_refused));
+        say(format!(
+            "the reflector refused to send {} replies with the DSCP asked for; it used the one it had received",
+            counters.dscp_refused
+        ));
     }
     if counters.ecn_refused > 0 {
-        say(format!("the reflector refused to send {} replies with the ECN asked for; it sent Not-ECT", counters.ecn_refused));
+        say(format!(
+            "the reflector refused to send {} replies with the ECN asked for; it sent Not-ECT",
+            counters.ecn_refused
+        ));
     }
     if judged.reply_ecn_unknown > 0 {
-        say(format!("which ECN {} replies were sent with is not known: the reflector does not say it", judged.reply_ecn_unknown));
+        say(format!(
+            "which ECN {} replies were sent with is not known: the reflector does not say it",
+            judged.reply_ecn_unknown
+        ));
     }
     if ecn_only_bleached(&judged.samples) {
         say("the reflector reports Not-ECT for every probe; one that follows RFC 8972 without its erratum 8199 would do so whatever arrived".to_owned());
@@ -348,13 +356,18 @@ fn notes(
         say("when replies really left is not known (no Follow-Up Telemetry): delays on the way back include the reflector's own send delay, tens of microseconds".to_owned());
     }
     if counters.integrity_failed > 0 {
-        say(format!("the TLVs of {} replies failed their integrity check and were not used", counters.integrity_failed));
+        say(format!(
+            "the TLVs of {} replies failed their integrity check and were not used",
+            counters.integrity_failed
+        ));
     }
     if counters.unauthenticated > 0 {
         say(format!("{} packets were not authentic: another key, or forged", counters.unauthenticated));
     }
     if rewritten_here > 0 {
-        say(format!("{rewritten_here} probes left this host with another mark than asked for: a rule on this host rewrites it"));
+        say(format!(
+            "{rewritten_here} probes left this host with another mark than asked for: a rule on this host rewrites it"
+        ));
     }
     if counters.receive_dropped > 0 {
         say(format!("{} replies were dropped on this host because it was too slow", counters.receive_dropped));
@@ -367,7 +380,9 @@ fn nothing_came(counters: &StampCounters) -> String {
     if unauthenticated > 0 {
         format!("no valid reply: {unauthenticated} came with a wrong HMAC, so the reflector has another key")
     } else if malformed > 0 {
-        format!("no valid reply: {malformed} packets came that are no replies in this mode; does the reflector want a key, or none?")
+        format!(
+            "no valid reply: {malformed} packets came that are no replies in this mode; does the reflector want a key, or none?"
+        )
     } else if unreachable > 0 {
         format!("no reply, but {unreachable} ICMP errors: no reflector listens there, or a filter rejects the packets")
     } else {

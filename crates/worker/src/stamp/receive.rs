@@ -6,9 +6,7 @@ use std::time::Duration;
 use model::{Tos, UnixNanos};
 use net::{Clock, QueueEvent, ReceiveBatch, Received, UdpProbeSocket};
 use wire::WireError;
-use wire::stamp::{
-    ClassOfService, ErrorEstimate, Reflected, Security, StampKey, Timestamp, TlvType, parse_reflector,
-};
+use wire::stamp::{ClassOfService, ErrorEstimate, Reflected, Security, StampKey, Timestamp, TlvType, parse_reflector};
 
 use super::send::Event;
 use super::{ClassOfServiceTlv, StampConfig, StampCounters, StampProgress};

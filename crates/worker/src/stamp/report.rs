@@ -2,7 +2,7 @@
 
 use measure::report::{ReportConfig, SourceError, build_paths};
 use model::control::SessionInfo;
-use model::report::{EcnFinding, Path, Remarking, Report, SCHEMA};
+use model::report::{Class, EcnFinding, Path, Remarking, Report, SCHEMA};
 use model::{BootId, Direction, DirectionChoice, Kind, Sample, SampleFlags, WorkerName};
 
 use super::StampOutcome;
@@ -28,6 +28,7 @@ pub fn report(worker: &WorkerName, generated_at: String, outcome: &StampOutcome)
     let known = |session| (session == outcome.session).then(|| info.clone());
     let mut paths = build_paths(worker, &comparable(outcome), &known, &ReportConfig::default())?;
     paths.iter_mut().for_each(|path| explain(path, outcome));
+    without_turnaround(&mut paths);
     Ok(Report {
         schema: SCHEMA.to_owned(),
         generated_at,
@@ -76,6 +77,20 @@ fn explain(path: &mut Path, outcome: &StampOutcome) {
             add_reason(&mut remarking.reason, "the reflector does not answer the Class of Service TLV; see round-trip");
         } else if path.direction == Direction::Down && outcome.reply_ecn_unknown > 0 {
             withdraw_ecn(remarking);
+        }
+    }
+}
+
+/// From send to receive a round trip contains the reflector's own work. T2 and T3 tell how long that was, and the one-way
+/// paths have it taken out.
+fn without_turnaround(paths: &mut [Path]) {
+    let network: Vec<Class> =
+        paths.iter().filter(|p| p.direction == Direction::Up).flat_map(|p| p.classes.clone()).collect();
+    let round_trips = paths.iter_mut().filter(|path| path.direction == Direction::RoundTrip);
+    for class in round_trips.flat_map(|path| &mut path.classes) {
+        match network.iter().find(|up| (up.dscp, up.ecn) == (class.dscp, class.ecn) && up.rtt_ms.is_some()) {
+            Some(up) => class.rtt_ms = up.rtt_ms,
+            None => add_reason(&mut class.reason, "with the time that the reflector took"),
         }
     }
 }

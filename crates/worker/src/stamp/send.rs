@@ -6,9 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use measure::Schedule;
 use model::{Tos, UnixNanos};
 use net::{Clock, Outgoing, UdpProbeSocket};
-use wire::stamp::{
-    ClassOfService, ErrorEstimate, SenderPacket, Timestamp, Tlv, TlvType, build_sender,
-};
+use wire::stamp::{ClassOfService, ErrorEstimate, SenderPacket, Timestamp, Tlv, TlvType, build_sender};
 
 use super::{Amount, ClassOfServiceTlv, StampConfig, StampError};
 
@@ -71,12 +69,8 @@ fn send_all(
         }
         let at = config.clock.now();
         let timestamp = Timestamp::from_unix_ns(at.0, config.timestamps);
-        let request = SenderPacket {
-            sequence: slot.sequence,
-            timestamp,
-            error: ErrorEstimate::unknown(config.timestamps),
-            ssid,
-        };
+        let request =
+            SenderPacket { sequence: slot.sequence, timestamp, error: ErrorEstimate::unknown(config.timestamps), ssid };
         if build(&mut packet, &request, slot.tos, &padding, config).is_err() {
             // `StampConfig::check` bounds every length that could be too long.
             return;

@@ -53,10 +53,14 @@ pub fn run(args: DemoArgs, verbose: u8) -> anyhow::Result<Outcome> {
         return outside();
     }
     lab::enter()?;
-    let scenario = match &args.scenario {
+    let mut scenario = match &args.scenario {
         Some(path) => Scenario::read(path)?,
         None => Scenario::demo()?,
     };
+    if let Some(unknown) = args.city.iter().find(|name| scenario.city(name).is_none()) {
+        bail!("--city {unknown}: the scenario '{}' has no such city", scenario.name);
+    }
+    scenario.cities.retain(|city| args.city.is_empty() || args.city.contains(&city.name));
     let dir = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(PRIVATE_DIR));
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;

@@ -8,7 +8,12 @@ use wire::Family;
 use crate::path::quote::{Answer, Flow, ProbeName, Verdict, answer, payload};
 
 fn flow() -> Flow {
-    Flow { from: "192.0.2.1:40000".parse().unwrap(), target: "198.51.100.7".parse().unwrap(), port: 33434, nonce: *b"netlat!?" }
+    Flow {
+        from: "192.0.2.1:40000".parse().unwrap(),
+        target: "198.51.100.7".parse().unwrap(),
+        port: 33434,
+        nonce: *b"netlat!?",
+    }
 }
 
 fn router() -> IpAddr {
@@ -16,7 +21,8 @@ fn router() -> IpAddr {
 }
 
 fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    let mut sum: u32 =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -116,7 +122,8 @@ fn who_says_unreachable_decides_what_it_means() {
 
 #[test]
 fn icmpv6_is_read_as_rfc_4443_has_it() {
-    let flow = Flow { from: "[2001:db8::1]:40000".parse().unwrap(), target: "2001:db8:f::7".parse().unwrap(), ..flow() };
+    let flow =
+        Flow { from: "[2001:db8::1]:40000".parse().unwrap(), target: "2001:db8:f::7".parse().unwrap(), ..flow() };
     let mut probe = Vec::new();
     payload(&mut probe, &flow, 300);
     let mut message = vec![3, 0, 0, 0, 0, 0, 0, 0];
@@ -126,7 +133,9 @@ fn icmpv6_is_read_as_rfc_4443_has_it() {
     message.extend_from_slice(&[17, 1]);
     message.extend_from_slice(&"2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
     message.extend_from_slice(&"2001:db8:f::7".parse::<std::net::Ipv6Addr>().unwrap().octets());
-    message.extend_from_slice(&[40000u16.to_be_bytes(), 33434u16.to_be_bytes(), (probe.len() as u16 + 8).to_be_bytes(), [1, 2]].concat());
+    message.extend_from_slice(
+        &[40000u16.to_be_bytes(), 33434u16.to_be_bytes(), (probe.len() as u16 + 8).to_be_bytes(), [1, 2]].concat(),
+    );
     message.extend_from_slice(&probe);
     let from: IpAddr = "2001:db8:9::1".parse().unwrap();
     let heard = answer(&flow, Family::Ipv6, from, &message).unwrap();

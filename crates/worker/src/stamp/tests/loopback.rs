@@ -230,6 +230,10 @@ fn the_report_judges_each_direction_by_itself() {
         assert_eq!((path.remarking[0].kind, path.remarking[0].pathology), (Kind::Stamp, Pathology::None));
         assert!(!path.remarking[0].ecn.is_finding());
     }
-    let round_trip = made.paths.iter().find(|path| path.direction == Direction::RoundTrip).unwrap();
+    let path = |direction| made.paths.iter().find(|path| path.direction == direction).unwrap();
+    let (round_trip, up) = (path(Direction::RoundTrip), path(Direction::Up));
+    // Without the reflector's own work.
+    let rtt = |path: &model::report::Path| path.classes.iter().map(|class| class.rtt_ms).collect::<Vec<_>>();
+    assert_eq!(rtt(round_trip), rtt(up));
     assert!(round_trip.remarking.is_empty() && round_trip.classes.iter().all(|class| class.rtt_ms.is_some()));
 }

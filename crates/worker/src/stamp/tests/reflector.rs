@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use model::{Sample, Tos};
 use net::{Outgoing, ReceiveBatch, UdpOptions, UdpProbeSocket};
-use wire::stamp::{
-    Counters, ErrorEstimate, FollowUp, ReflectContext, Security, StampKey, TimestampFormat, reflect,
-};
+use wire::stamp::{Counters, ErrorEstimate, FollowUp, ReflectContext, Security, StampKey, TimestampFormat, reflect};
 
 use crate::stamp::{Amount, StampConfig, StampOutcome, run};
 

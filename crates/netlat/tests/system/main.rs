@@ -1,0 +1,14 @@
+//! System tests: the real program as processes on loopback. They need no root; what they need beside Rust (util-linux,
+//! iproute2, mount) is named when it is missing, and nothing is skipped.
+
+mod bad_input;
+mod capture;
+mod crash;
+mod full_disk;
+mod hosts;
+mod proxy;
+mod secrets;
+mod spool;
+mod strangers;
+mod support;
+mod unwanted;
