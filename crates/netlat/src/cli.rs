@@ -8,7 +8,12 @@ use model::{DirectionChoice, Kind, WorkerName};
 
 /// Measures application and network latency, and what networks do to packet marks.
 #[derive(Debug, Parser)]
-#[command(name = "netlat", version, max_term_width = 110, after_help = "Try it on this machine alone: netlat demo\nExit status: 0 done, 1 failed, 2 usage, 3 found something and --fail-on-finding was given.")]
+#[command(
+    name = "netlat",
+    version,
+    max_term_width = 110,
+    after_help = "Try it on this machine alone: netlat demo\nExit status: 0 done, 1 failed, 2 usage, 3 found something and --fail-on-finding was given."
+)]
 pub struct Cli {
     /// Configuration file [default: netlat.toml here, then in $XDG_CONFIG_HOME/netlat]
     #[arg(long, global = true, env = "NETLAT_CONFIG", value_name = "FILE")]
@@ -41,9 +46,7 @@ pub enum Command {
     /// The whole system on this machine: cities in network namespaces with known policies; no account, no root
     Demo(DemoArgs),
     /// Shell completions on stdout
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
     /// The manual page (roff) on stdout
     Man,
     /// Delay line of a lab's city; started by the demo
@@ -55,7 +58,10 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "Example:\n  netlat server --advertise measure.example.org\n  netlat server join        a fresh join string from the running server")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Example:\n  netlat server --advertise measure.example.org\n  netlat server join        a fresh join string from the running server"
+)]
 pub struct ServerArgs {
     #[command(subcommand)]
     pub command: Option<ServerCommand>,
@@ -192,7 +198,9 @@ pub struct JoinArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  netlat worker --join @nyc1.join --name nyc1\nThe join string is needed once; later starts use the credential in the data directory.")]
+#[command(
+    after_help = "Example:\n  netlat worker --join @nyc1.join --name nyc1\nThe join string is needed once; later starts use the credential in the data directory."
+)]
 pub struct WorkerArgs {
     #[command(flatten)]
     pub join: JoinArgs,
@@ -208,7 +216,9 @@ pub struct WorkerArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  netlat probe --join @server.join --kind rtp,http,dns,udp --dscp all --ecn all --direction both --json")]
+#[command(
+    after_help = "Example:\n  netlat probe --join @server.join --kind rtp,http,dns,udp --dscp all --ecn all --direction both --json"
+)]
 pub struct ProbeArgs {
     #[command(flatten)]
     pub join: JoinArgs,
@@ -229,12 +239,19 @@ pub struct ProbeArgs {
     /// Exit with 3 if a mark was changed
     #[arg(long)]
     pub fail_on_finding: bool,
-    #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR", help = "Where a worker's stored credential is looked for")]
+    #[arg(
+        long,
+        env = "NETLAT_DATA_DIR",
+        value_name = "DIR",
+        help = "Where a worker's stored credential is looked for"
+    )]
     pub data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  netlat stamp 192.0.2.1 --dscp all --count 640 --json\nThe port is 862 unless given.")]
+#[command(
+    after_help = "Example:\n  netlat stamp 192.0.2.1 --dscp all --count 640 --json\nThe port is 862 unless given."
+)]
 pub struct StampArgs {
     /// HOST, HOST:PORT or [IPV6]:PORT
     pub target: String,

@@ -64,10 +64,12 @@ impl Config {
     pub fn load(explicit: Option<&Path>) -> anyhow::Result<Config> {
         let path = match explicit {
             Some(path) => Some(path.to_owned()),
-            None => [Some(PathBuf::from(FILE)), xdg("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("netlat").join(FILE))]
-                .into_iter()
-                .flatten()
-                .find(|path| path.is_file()),
+            None => {
+                [Some(PathBuf::from(FILE)), xdg("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("netlat").join(FILE))]
+                    .into_iter()
+                    .flatten()
+                    .find(|path| path.is_file())
+            }
         };
         let Some(path) = path else { return Ok(Config::default()) };
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

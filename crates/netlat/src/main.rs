@@ -84,7 +84,8 @@ fn log_to_stderr(verbose: u8) {
     let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
     // Libraries below speak of every connection they reuse; their debug lines help nobody here.
     let ours = ["netlat", "server", "worker", "store", "net", "measure", "lab"].map(|name| (name, level));
-    let filter = tracing_subscriber::filter::Targets::new().with_targets(ours).with_default(level.min(LevelFilter::WARN));
+    let filter =
+        tracing_subscriber::filter::Targets::new().with_targets(ours).with_default(level.min(LevelFilter::WARN));
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(!plain);
     tracing_subscriber::registry().with(format.with_filter(filter)).init();
 }

@@ -56,7 +56,19 @@ fn write_path(out: &mut String, path: &Path) {
 
 fn classes(classes: &[Class]) -> String {
     let mut table = new(&[
-        "kind", "class", "sent", "lost", "dup", "reord", "delay ms min", "p50", "p95", "p99", "+-", "ipdv p50", "rtt p50",
+        "kind",
+        "class",
+        "sent",
+        "lost",
+        "dup",
+        "reord",
+        "delay ms min",
+        "p50",
+        "p95",
+        "p99",
+        "+-",
+        "ipdv p50",
+        "rtt p50",
     ]);
     let ms = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     for class in classes {

@@ -62,7 +62,10 @@ mod tests {
     fn claps_paragraphs_become_one_line() {
         for (words, expected) in [
             (&["netlat", "--nope"][..], "unexpected argument '--nope' found (see --help)"),
-            (&["netlat", "frob"], "unrecognized subcommand 'frob' tip: a similar subcommand exists: 'probe' (see --help)"),
+            (
+                &["netlat", "frob"],
+                "unrecognized subcommand 'frob' tip: a similar subcommand exists: 'probe' (see --help)",
+            ),
             (
                 &["netlat", "server", "--certificate", "x"],
                 "the following required arguments were not provided: --key <FILE> (see --help)",

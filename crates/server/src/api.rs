@@ -45,7 +45,11 @@ impl IntoResponse for Refusal {
 impl From<crate::ServerError> for Refusal {
     fn from(error: crate::ServerError) -> Refusal {
         tracing::error!(%error, "a request failed");
-        Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server cannot store anything now; try again later".to_owned())
+        Refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the server cannot store anything now; try again later".to_owned(),
+        )
     }
 }
 
@@ -108,7 +112,8 @@ struct Caller(WorkerName);
 impl FromRequestParts<Api> for Caller {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Caller, Refusal> {
-        let refused = |parts: &Parts| api.refuse(source(parts), "bad_credential", "this credential is unknown or was revoked");
+        let refused =
+            |parts: &Parts| api.refuse(source(parts), "bad_credential", "this credential is unknown or was revoked");
         let hash = secrets::hash(bearer(parts).ok_or_else(|| refused(parts))?);
         let worker = api.coordinator.authenticate(hash).await?;
         worker.map(Caller).ok_or_else(|| refused(parts))
@@ -185,7 +190,11 @@ struct ReportQuery {
     since_ns: i64,
 }
 
-async fn report(State(api): State<Api>, caller: Caller, Query(query): Query<ReportQuery>) -> Result<Json<Report>, Refusal> {
+async fn report(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(query): Query<ReportQuery>,
+) -> Result<Json<Report>, Refusal> {
     Ok(Json(api.coordinator.report(Some(caller.0), UnixNanos(query.since_ns)).await?))
 }
 

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use model::control::{
-    Enroll, Enrolled, ProbePorts, SessionGrant, SessionInfo, SessionRequest, Upload, Uploaded,
-};
+use model::control::{Enroll, Enrolled, ProbePorts, SessionGrant, SessionInfo, SessionRequest, Upload, Uploaded};
 use model::{Report, SessionId, Task, TaskId, UnixNanos, WorkerName};
 use serde::{Deserialize, Serialize};
 use store::{SessionKeys, SessionPlan};
@@ -76,7 +74,18 @@ impl Coordinator {
     pub(crate) fn new(parts: Parts) -> Coordinator {
         let Parts { ingest, data_dir, admin_hash, mask_key, ports, advertised, authority, fingerprint, clock } = parts;
         let reports = Arc::new(Semaphore::new(1));
-        Coordinator { ingest, data_dir, admin_hash, mask_key, ports, advertised, authority, fingerprint, clock, reports }
+        Coordinator {
+            ingest,
+            data_dir,
+            admin_hash,
+            mask_key,
+            ports,
+            advertised,
+            authority,
+            fingerprint,
+            clock,
+            reports,
+        }
     }
 
     pub(crate) fn admin_hash(&self) -> [u8; 32] {
@@ -85,9 +94,11 @@ impl Coordinator {
 
     fn send(&self, message: Message) -> Result<(), Refusal> {
         self.ingest.try_send(message).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is busy; try again later".to_owned())
-            }
+            TrySendError::Full(_) => Refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "the server is busy; try again later".to_owned(),
+            ),
             TrySendError::Disconnected(_) => {
                 Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned())
             }
@@ -103,7 +114,8 @@ impl Coordinator {
         self.send(Message::Call(Box::new(move |ingest| {
             let _ = answer.send(work(ingest));
         })))?;
-        let gone = |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned());
+        let gone =
+            |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned());
         Ok(result.await.map_err(gone)??)
     }
 
@@ -117,7 +129,9 @@ impl Coordinator {
         let (hash, now) = (secrets::hash(&credential), self.clock.now());
         let version: String = request.version.chars().filter(|c| !c.is_control()).take(40).collect();
         let name = self
-            .call(move |ingest| Ok(ingest.store.redeem(token, &request.name, hash, request.ephemeral, &version, now)?))
+            .call(move |ingest| {
+                Ok(ingest.store.redeem(token, &request.name, hash, request.ephemeral, &version, now)?)
+            })
             .await?;
         Ok(name.map(|name| {
             tracing::info!(worker = %name, "joined");
@@ -131,7 +145,11 @@ impl Coordinator {
 
     pub(crate) async fn add_task(&self, add: AddTask) -> Result<Task, Refusal> {
         let id = match add.id {
-            Some(id) if !id.is_empty() && id.len() <= 63 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => id,
+            Some(id)
+                if !id.is_empty() && id.len() <= 63 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') =>
+            {
+                id
+            }
             Some(_) => {
                 let message = "a task's id has 1 to 63 letters, digits and '-'".to_owned();
                 return Err(Refusal(StatusCode::BAD_REQUEST, "bad_request", message));
@@ -187,7 +205,11 @@ impl Coordinator {
         format!("netlat://{}/{token}#{}", self.authority, self.fingerprint)
     }
 
-    pub(crate) async fn open_session(&self, worker: WorkerName, request: SessionRequest) -> Result<SessionGrant, Refusal> {
+    pub(crate) async fn open_session(
+        &self,
+        worker: WorkerName,
+        request: SessionRequest,
+    ) -> Result<SessionGrant, Refusal> {
         check_request(&request).map_err(|why| Refusal(StatusCode::BAD_REQUEST, "bad_request", why.to_owned()))?;
         let keys = SessionKeys { up: secrets::random()?, down: secrets::random()? };
         let (key_up, key_down) = (secrets::hex(&keys.up), secrets::hex(&keys.down));
@@ -292,7 +314,12 @@ impl Coordinator {
                 }
             }
             workers.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(Status { version: env!("CARGO_PKG_VERSION").to_owned(), sessions: ingest.streams.len(), workers, counters })
+            Ok(Status {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                sessions: ingest.streams.len(),
+                workers,
+                counters,
+            })
         })
         .await
     }

@@ -17,7 +17,13 @@ impl Protocol for DnsPort {
         Ok(Opened { session, header, len: packet.len(), form: Form::Dns(query) })
     }
 
-    fn answer(&mut self, opened: &Opened, header: &ProbeHeader, out: &mut Vec<u8>, shared: &Shared) -> Result<(), WireError> {
+    fn answer(
+        &mut self,
+        opened: &Opened,
+        header: &ProbeHeader,
+        out: &mut Vec<u8>,
+        shared: &Shared,
+    ) -> Result<(), WireError> {
         let Form::Dns(query) = &opened.form else { return Err(WireError::Unsupported) };
         let token = wire::token::seal_token(opened.session.id.0, header, &opened.session.key_down, &shared.mask);
         wire::dns::build_answer(out, query, &token);

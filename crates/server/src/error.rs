@@ -29,7 +29,9 @@ pub enum ServerError {
 /// Hint for the two errors of binding a socket that a person can mend.
 pub(crate) fn bind_hint(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => " (another program, perhaps another netlat server, has this port: stop it or choose another port)",
+        std::io::ErrorKind::AddrInUse => {
+            " (another program, perhaps another netlat server, has this port: stop it or choose another port)"
+        }
         std::io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher port)",
         std::io::ErrorKind::AddrNotAvailable => " (no interface of this host has this address)",
         _ => "",

@@ -41,7 +41,11 @@ pub(crate) enum UploadRefused {
 
 pub(crate) enum Message {
     Observed(Vec<Observation>),
-    Upload { worker: WorkerName, upload: Upload, answer: UploadAnswer },
+    Upload {
+        worker: WorkerName,
+        upload: Upload,
+        answer: UploadAnswer,
+    },
     /// Something to be done with the store, in order with all the rest.
     Call(Box<dyn FnOnce(&mut Ingest) + Send>),
     Stop,
@@ -211,7 +215,12 @@ impl Ingest {
                     if !streams.info.notes.contains(&note) && streams.info.notes.len() < 32 {
                         streams.info.notes.push(note.clone());
                         let notes = vec![note];
-                        self.next.commit.notes.push(SessionNote { session: session.session, from: None, to: None, notes });
+                        self.next.commit.notes.push(SessionNote {
+                            session: session.session,
+                            from: None,
+                            to: None,
+                            notes,
+                        });
                     }
                 }
             }
@@ -228,7 +237,9 @@ impl Ingest {
     /// only what was opened before this start's own sessions is closed.
     fn close_earlier_boots(&mut self, worker: &WorkerName, boot: BootId) {
         let own = |streams: &&SessionStreams| streams.info.worker == *worker && streams.info.boot == boot;
-        let Some(begun) = self.streams.values().filter(own).map(|streams| streams.info.started_at).min() else { return };
+        let Some(begun) = self.streams.values().filter(own).map(|streams| streams.info.started_at).min() else {
+            return;
+        };
         let mut is_newest = true;
         for streams in self.streams.values_mut().filter(|s| s.info.worker == *worker && s.info.boot != boot) {
             if streams.info.started_at < begun {
@@ -245,11 +256,11 @@ impl Ingest {
     }
 
     fn tick(&mut self) {
-        if let Some(mut held) = self.held.take() {
-            if !self.commit(&mut held) {
-                self.held = Some(held);
-                return;
-            }
+        if let Some(mut held) = self.held.take()
+            && !self.commit(&mut held)
+        {
+            self.held = Some(held);
+            return;
         }
         let now = self.clock.now();
         self.harvest(now);

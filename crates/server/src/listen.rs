@@ -154,7 +154,10 @@ impl Server {
         let authority = self.authority()?;
         let announcement =
             Announcement { control: loopback(self.control_address()?), fingerprint: self.fingerprint.clone() };
-        write_private(&self.config.data_dir.join(Announcement::FILE), &serde_json::to_vec(&announcement).unwrap_or_default())?;
+        write_private(
+            &self.config.data_dir.join(Announcement::FILE),
+            &serde_json::to_vec(&announcement).unwrap_or_default(),
+        )?;
         let counters = Arc::new(Counters::default());
         let sessions = Arc::new(SessionTable::default());
         let clock = self.config.clock.clone();
@@ -199,8 +202,11 @@ impl Server {
         }));
         let (stopping, stopped) = watch::channel(false);
         let listen = self.config.listen;
-        let listener = tokio::net::TcpListener::from_std(self.control)
-            .map_err(|source| ServerError::Listen { address: listen, source, hint: "" })?;
+        let listener = tokio::net::TcpListener::from_std(self.control).map_err(|source| ServerError::Listen {
+            address: listen,
+            source,
+            hint: "",
+        })?;
         let serving = tokio::spawn(crate::http::serve(listener, self.tls, crate::api::router(coordinator), stopped));
         stop.await;
 
@@ -304,7 +310,8 @@ fn guess_address() -> IpAddr {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
     };
-    let mut addresses: Vec<IpAddr> = net::interface::addresses().unwrap_or_default().into_iter().filter(usable).collect();
+    let mut addresses: Vec<IpAddr> =
+        net::interface::addresses().unwrap_or_default().into_iter().filter(usable).collect();
     addresses.sort_by_key(IpAddr::is_ipv6);
     addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }

@@ -47,7 +47,9 @@ impl Observer {
         let full = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         // A packet path must not wait for the disk: when the store is stuck the channel fills, and what does not fit is counted.
         let count = full.len() as u64;
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.channel.try_send(Message::Observed(full)) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.channel.try_send(Message::Observed(full))
+        {
             counters::add(&self.counters.overflowed, count);
         }
     }

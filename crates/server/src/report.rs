@@ -21,7 +21,8 @@ pub fn build(
         if worker.is_some_and(|worker| *worker != row.name) {
             continue;
         }
-        let sessions = reader.sessions(&SessionQuery { worker: Some(row.name.clone()), since, ..SessionQuery::default() })?;
+        let sessions =
+            reader.sessions(&SessionQuery { worker: Some(row.name.clone()), since, ..SessionQuery::default() })?;
         let source = WorkerSamples { reader: &reader, worker: &row.name, since };
         let info = |id| sessions.iter().find(|info| info.session == id).cloned();
         let config = measure::ReportConfig::default();

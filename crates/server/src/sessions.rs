@@ -66,7 +66,9 @@ struct Guard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// First copy, within its rate. `moved`: the worker's address is new or has changed.
-    Fresh { moved: bool },
+    Fresh {
+        moved: bool,
+    },
     Duplicate,
     TooOld,
     TooFast,
@@ -97,11 +99,14 @@ impl LiveSession {
     }
 }
 
+/// One for each worker and family, shared by its sessions.
+type Origins = HashMap<(WorkerName, Family), Arc<Mutex<Origin>>>;
+
 /// All live sessions. Reading takes a shared lock for the time of one look-up.
 #[derive(Default)]
 pub struct SessionTable {
     sessions: RwLock<HashMap<u32, Arc<LiveSession>>>,
-    origins: Mutex<HashMap<(WorkerName, Family), Arc<Mutex<Origin>>>>,
+    origins: Mutex<Origins>,
 }
 
 /// Rate of IP-discovery answers and TCP kinds beside the granted one, and the burst every session may have.
@@ -129,10 +134,7 @@ impl SessionTable {
             }),
             origin,
         };
-        self.sessions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(info.session.0, Arc::new(session));
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(info.session.0, Arc::new(session));
     }
 
     pub fn remove(&self, id: SessionId) {

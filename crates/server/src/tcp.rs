@@ -173,7 +173,11 @@ pub(crate) fn token_of(stream: &[u8]) -> Option<Option<(Kind, [u8; TOKEN_LEN])>>
     }
 }
 
-pub(crate) fn authenticate(kind: Kind, token: &[u8; TOKEN_LEN], shared: &Shared) -> Option<(Arc<LiveSession>, ProbeHeader)> {
+pub(crate) fn authenticate(
+    kind: Kind,
+    token: &[u8; TOKEN_LEN],
+    shared: &Shared,
+) -> Option<(Arc<LiveSession>, ProbeHeader)> {
     let peeked = wire::token::peek_token(token, &shared.mask);
     let Some(session) = shared.sessions.get(peeked.session).filter(|session| session.kind == kind) else {
         counters::add(&shared.counters.unknown_session, 1);

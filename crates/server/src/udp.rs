@@ -40,7 +40,13 @@ pub(crate) trait Protocol {
     /// Authenticates one packet. Returns the session, what the header says, and the packet's layer-4 answer builder.
     fn open(&mut self, packet: &mut [u8], shared: &Shared) -> Result<Opened, Dropped>;
     /// Builds the answer to `opened` into `out`.
-    fn answer(&mut self, opened: &Opened, header: &ProbeHeader, out: &mut Vec<u8>, shared: &Shared) -> Result<(), WireError>;
+    fn answer(
+        &mut self,
+        opened: &Opened,
+        header: &ProbeHeader,
+        out: &mut Vec<u8>,
+        shared: &Shared,
+    ) -> Result<(), WireError>;
     /// Session and sequence of a frame's UDP payload that was sent by `answer`.
     fn identify(&self, payload: &[u8], shared: &Shared) -> Option<Peeked>;
     /// Answers something that is not a probe (IP discovery), at most as long as what came.
@@ -98,12 +104,17 @@ impl Protocol for VoicePort {
         let peeked = wire::control::peek_control(packet, &shared.mask).map_err(|_| Dropped::Truncated)?;
         let unknown = if claimed { Dropped::Forged } else { Dropped::Unknown };
         let session = shared.sessions.get(peeked.session).ok_or(unknown)?;
-        let header =
-            wire::control::open_control(packet, &peeked, &session.key_up).map_err(|_| Dropped::Forged)?;
+        let header = wire::control::open_control(packet, &peeked, &session.key_up).map_err(|_| Dropped::Forged)?;
         Ok(Opened { session, header, len, form: Form::Control })
     }
 
-    fn answer(&mut self, opened: &Opened, header: &ProbeHeader, out: &mut Vec<u8>, shared: &Shared) -> Result<(), WireError> {
+    fn answer(
+        &mut self,
+        opened: &Opened,
+        header: &ProbeHeader,
+        out: &mut Vec<u8>,
+        shared: &Shared,
+    ) -> Result<(), WireError> {
         let (id, key) = (opened.session.id.0, &opened.session.key_down);
         match opened.form {
             Form::Rtp => wire::rtp::build_rtp(out, id, header, opened.len, key),
@@ -132,7 +143,8 @@ impl Protocol for VoicePort {
 pub(crate) fn run(socket: &UdpProbeSocket, protocol: &mut dyn Protocol, shared: &Shared, mut observer: Observer) {
     let mut batch = ReceiveBatch::new(64, PACKET);
     let mut awaited = AwaitedStamps::default();
-    let mut path = Path { protocol, shared, observer: &mut observer, answers: Vec::new(), spare: Vec::new() };
+    let local = socket.local_addr().ok().map(|local| local.ip()).filter(|local| !local.is_unspecified());
+    let mut path = Path { protocol, shared, observer: &mut observer, local, answers: Vec::new(), spare: Vec::new() };
     while !shared.stopping() {
         let received = match socket.receive(&mut batch, Some(TICK)) {
             Ok(received) => received,
@@ -171,6 +183,8 @@ struct Path<'a> {
     protocol: &'a mut dyn Protocol,
     shared: &'a Shared,
     observer: &'a mut Observer,
+    /// The socket's address, unless it has all of them.
+    local: Option<std::net::IpAddr>,
     answers: Vec<Answer>,
     spare: Vec<Vec<u8>>,
 }
@@ -204,7 +218,7 @@ impl Path<'_> {
             }
             Admission::Fresh { moved } => {
                 if moved {
-                    self.observer.push(Observation::Peer(session.id, packet.from.ip(), packet.to));
+                    self.observer.push(Observation::Peer(session.id, packet.from.ip(), packet.to.or(self.local)));
                 }
                 true
             }
@@ -266,8 +280,13 @@ impl Path<'_> {
                     monotonic_ns: now_ns,
                 });
             }
-            let outgoing =
-                Outgoing { payload: &answer.payload, to: Some(answer.to), tos: answer.tos, source: answer.source, ttl: None };
+            let outgoing = Outgoing {
+                payload: &answer.payload,
+                to: Some(answer.to),
+                tos: answer.tos,
+                source: answer.source,
+                ttl: None,
+            };
             if let Err(error) = socket.send(&outgoing) {
                 tracing::debug!(%error, "an answer was not sent");
                 counters::add(&self.shared.counters.answer_failed, 1);

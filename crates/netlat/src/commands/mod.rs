@@ -18,9 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ::worker::JoinString;
 use anyhow::{Context, anyhow, ensure};
 use model::report::Report;
-use ::worker::JoinString;
 use model::{Dscp, Duration, Ecn, Family, TaskSpec, UnixNanos};
 
 use crate::Outcome;
@@ -143,7 +143,9 @@ pub fn join_string(given: &str) -> anyhow::Result<JoinString> {
 
 fn read_join(given: &str) -> anyhow::Result<String> {
     let text = match given.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read the join string from {path}"))?,
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the join string from {path}"))?
+        }
         None if given == "-" => {
             let mut text = String::new();
             std::io::stdin().take(4096).read_to_string(&mut text).context("cannot read the join string from stdin")?;

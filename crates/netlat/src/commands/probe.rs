@@ -61,7 +61,13 @@ impl Line {
             ProbeProgress::Opening { opened, of } => ("opening sessions", format!(" {opened}/{of}")),
             ProbeProgress::Measuring { elapsed, of, totals } => (
                 "measuring",
-                format!(" {}/{} s, {} sent, {} answered", elapsed.as_secs(), of.as_secs(), totals.sent, totals.received),
+                format!(
+                    " {}/{} s, {} sent, {} answered",
+                    elapsed.as_secs(),
+                    of.as_secs(),
+                    totals.sent,
+                    totals.received
+                ),
             ),
             ProbeProgress::Settling { .. } => ("waiting for the last answers", String::new()),
             ProbeProgress::Reporting => ("waiting for the report", String::new()),

@@ -36,7 +36,8 @@ pub fn run(args: ServerArgs, config: &Config) -> anyhow::Result<Outcome> {
                     table.add_row([worker.name.to_string(), worker.sessions.to_string(), worker.silent_s.to_string()]);
                 }
                 println!("netlat server {}, {} session(s)\n{table}", status.version, status.sessions);
-                let dropped: Vec<String> = status.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
+                let dropped: Vec<String> =
+                    status.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
                 if !dropped.is_empty() {
                     println!("dropped: {}", dropped.join(", "));
                 }
@@ -99,7 +100,8 @@ fn ask<T>(dir: &Path, request: impl AsyncFnOnce(&Uplink) -> Result<T, worker::Wo
     let announcement: Announcement =
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", file.display()))?;
     let token_file = dir.join(Announcement::TOKEN_FILE);
-    let token = std::fs::read_to_string(&token_file).with_context(|| format!("cannot read {}", token_file.display()))?;
+    let token =
+        std::fs::read_to_string(&token_file).with_context(|| format!("cannot read {}", token_file.display()))?;
     let address = ServerAddress { host: announcement.control.ip().to_string(), port: announcement.control.port() };
     let uplink = Uplink::new(address, announcement.fingerprint.parse()?, Secret::new(token.trim().to_owned()))?;
     runtime()?.block_on(async { Ok(request(&uplink).await?) })

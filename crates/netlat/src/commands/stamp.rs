@@ -15,10 +15,8 @@ pub fn run(args: StampArgs) -> anyhow::Result<Outcome> {
     let clock = net::Clock::from_env()?;
     let ecn = parse_ecn(&args.ecn)?;
     let any_ecn = ecn.iter().any(|ecn| *ecn != model::Ecn::NotEct);
-    let classes: Vec<Tos> = parse_dscp(&args.dscp)?
-        .into_iter()
-        .flat_map(|dscp| ecn.iter().map(move |ecn| Tos::new(dscp, *ecn)))
-        .collect();
+    let classes: Vec<Tos> =
+        parse_dscp(&args.dscp)?.into_iter().flat_map(|dscp| ecn.iter().map(move |ecn| Tos::new(dscp, *ecn))).collect();
     let key = match &args.key_file {
         Some(path) => Some(StampKey::new(&read_key(path)?)),
         None => None,

@@ -11,4 +11,3 @@ mod secrets;
 mod spool;
 mod strangers;
 mod support;
-mod unwanted;

@@ -26,6 +26,8 @@ pub struct CityVerdict {
     pub ok: bool,
     pub checks: Vec<Check>,
     pub delays: Vec<DelayCheck>,
+    /// The worker's clock as the report has it.
+    pub clock: Option<model::report::Clock>,
 }
 
 /// A city's delay line beside the smallest one-way delay that was found.
@@ -66,8 +68,7 @@ pub enum CheckResult {
 }
 
 pub fn compare(scenario: &Scenario, report: &Report, probe_port: u16) -> Verdict {
-    let cities: Vec<CityVerdict> =
-        scenario.cities.iter().map(|city| compare_city(city, report, probe_port)).collect();
+    let cities: Vec<CityVerdict> = scenario.cities.iter().map(|city| compare_city(city, report, probe_port)).collect();
     Verdict { schema: "netlat.demo/1", ok: cities.iter().all(|city| city.ok), cities }
 }
 
@@ -96,7 +97,9 @@ fn compare_city(city: &City, report: &Report, probe_port: u16) -> CityVerdict {
     let ok = complete
         && checks.iter().all(|check| check.result != CheckResult::Differs)
         && delays.iter().all(|check| check.result != CheckResult::Differs);
-    CityVerdict { city: city.name.clone(), policy: city.summary.clone(), ok, checks, delays }
+    let of_city = |path: &&Path| path.worker.as_str() == city.name;
+    let clock = report.paths.iter().filter(of_city).find_map(|path| path.clock.clone());
+    CityVerdict { city: city.name.clone(), policy: city.summary.clone(), ok, checks, delays, clock }
 }
 
 /// Of the path's class with the smallest delay; `None` where there is none (round trips, nothing received).
@@ -134,11 +137,7 @@ fn check(city: &City, path: &Path, remarking: &Remarking, probe_port: u16) -> Ch
     let (dscps, ecns) = (sent(|class| class.dscp), sent(|class| class.ecn));
     let map: Vec<_> = city.dscp_truth(&traffic).into_iter().filter(|(dscp, _)| dscps.contains(&dscp.get())).collect();
     let expected = name_of_dscp_map(&map);
-    let expected_ecn = if kind.is_tcp() {
-        EcnFinding::Unsupported
-    } else {
-        name_of_ecn_map(&city.ecn_truth(&traffic))
-    };
+    let expected_ecn = if kind.is_tcp() { EcnFinding::Unsupported } else { name_of_ecn_map(&city.ecn_truth(&traffic)) };
     // The name says little where a rewrite is partial: every received mark must be one that the policies make.
     let stray = remarking.map.iter().find(|row| {
         let sent = Tos::new(Dscp::new(row.dscp_sent).unwrap_or_default(), Ecn::NotEct);
@@ -208,6 +207,10 @@ pub fn table(verdict: &Verdict) -> String {
             ));
         }
     }
-    out.push_str(if verdict.ok { "\nEvery finding agrees with its policy.\n" } else { "\nFINDINGS DIFFER FROM POLICIES.\n" });
+    out.push_str(if verdict.ok {
+        "\nEvery finding agrees with its policy.\n"
+    } else {
+        "\nFINDINGS DIFFER FROM POLICIES.\n"
+    });
     out
 }

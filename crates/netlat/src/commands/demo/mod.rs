@@ -94,9 +94,10 @@ pub fn run(args: DemoArgs, verbose: u8) -> anyhow::Result<Outcome> {
 fn outside() -> anyhow::Result<Outcome> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     // The lab dies with the thread that starts it: this one, which waits.
-    let mut child = lab::reexec_command(program, std::env::args_os().skip(1))?.spawn().context("cannot enter the lab")?;
+    let mut child =
+        lab::reexec_command(program, std::env::args_os().skip(1))?.spawn().context("cannot enter the lab")?;
     let runtime = super::runtime()?;
-    let ending = runtime.block_on(async { Ok::<_, anyhow::Error>(Ending::watch()?) })?;
+    let ending = runtime.block_on(async { Ending::watch() })?;
     loop {
         if let Some(status) = child.try_wait().context("cannot wait for the lab")? {
             return match status.code() {
@@ -217,7 +218,11 @@ fn start(lab: &Lab, program: &Path, dir: &Path, verbose: u8, programs: &mut Prog
     while !join.exists() || !dir.join("server").join(server::Announcement::FILE).exists() {
         programs.check(dir)?;
         if started.elapsed() > SERVER_START {
-            bail!("the server did not come up within {} s: see {}", SERVER_START.as_secs(), dir.join("server.log").display());
+            bail!(
+                "the server did not come up within {} s: see {}",
+                SERVER_START.as_secs(),
+                dir.join("server.log").display()
+            );
         }
         std::thread::sleep(Duration::from_millis(50));
     }

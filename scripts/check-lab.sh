@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# The program in the demo's lab, beyond what the demo compares: path, where, both families behind a NAT, clocks that step
+# and run away. Everything happens inside namespaces that vanish with the script.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+netlat=$PWD/target/release/netlat
+cargo build -q --locked -p lab --example lab-probe
+lab=$PWD/target/debug/examples/lab-probe
+scenario=$PWD/crates/lab/scenarios/demo.toml
+
+# A clock step of 250 ms and 200 ppm of skew in every worker: delays stay within their uncertainty of the lab's truth,
+# the marks are what they were, and exactly the step is seen.
+echo "clocks: 250 ms step, 200 ppm skew"
+timeout 120 env NETLAT_TEST_CLOCK=step=+250ms@12s,skew=200ppm "$netlat" demo --city tor1,ams3 --duration 30 --json >target/clock.json 2>target/clock.log || {
+    tail -n 3 target/clock.log
+    python3 -c 'import json; [print(c["city"], d) for c in json.load(open("target/clock.json"))["cities"] for d in c["delays"]]'
+    exit 1
+}
+
+cat >target/in-lab.sh <<'LAB'
+set -euo pipefail
+dir=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$dir"' EXIT
+at() { local place=$1; shift; nsenter --net="/run/netns/$place" -- "$@"; }
+at server "$NETLAT" server --data-dir "$dir/server" --advertise 10.77.0.1,fd77::1 --join-file "$dir/join" 2>"$dir/server.log" &
+for _ in $(seq 100); do [ -s "$dir/server/server.json" ] && break; sleep 0.1; done
+
+echo "path: EF is bleached by nyc1's second hop"
+at nyc1 "$NETLAT" path 10.77.0.1 --dscp 0,46 --json >"$OUT/path4.json"
+at nyc1 "$NETLAT" path fd77::1 --dscp 0,46 --json >"$OUT/path6.json"
+
+echo "probe: marks, hops and NAT, over both families"
+at nyc1 "$NETLAT" probe --join "@$dir/join" --name nyc1 --kind rtp,udp,dns,http --dscp 0,34,46,54 --duration 8 --json >"$OUT/nyc1.json"
+at fra1 "$NETLAT" probe --join "@$dir/join" --name fra1 --kind rtp,udp,dns,http,tls,icmp --ecn all --duration 8 --json >"$OUT/fra1.json"
+
+echo "probe without the right to trace: where is null, one line says why"
+at nyc1 setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$NETLAT" probe --join "@$dir/join" --kind udp --duration 6 --json >"$OUT/plain.json"
+LAB
+NETLAT=$netlat OUT=$PWD/target timeout 240 "$lab" run "$scenario" server bash "$PWD/target/in-lab.sh"
+
+python3 - <<'PY'
+import json
+
+def load(name):
+    return json.load(open(f"target/{name}.json"))
+
+def expect(condition, message):
+    if not condition:
+        raise SystemExit(f"check-lab: {message}")
+
+for city in load("clock")["cities"]:
+    clock = city["clock"]
+    expect(clock["steps"] == 1, f"{city['city']}: {clock}")
+    # The worker's clock runs fast, so the server's falls behind it.
+    expect(abs(clock["skew_ppm"] + 200) < 20, f"{city['city']}: {clock}")
+
+for family in "46":
+    changes = load(f"path{family}")["changes"]
+    expect(len(changes) == 1, f"path{family}: one change, not {changes}")
+    expect(changes[0]["where"] == {"after_hop": 2, "by_hop": 3}, f"path{family}: {changes[0]}")
+
+for path in load("nyc1")["paths"]:
+    for marks in path["remarking"]:
+        if path["direction"] == "up":
+            expect(marks["pathology"] == "partial", f"nyc1 {path['family']} {marks}")
+            expect(marks["where"] == {"after_hop": 2, "by_hop": 3}, f"nyc1 {path['family']} {marks['kind']} where {marks['where']}")
+        elif marks["kind"] != "http" or path["family"] != "ipv4":
+            expect(marks["pathology"] == "none" and marks["where"] is None, f"nyc1 down {marks}")
+
+fra1 = load("fra1")["paths"]
+seen = {(p["direction"], p["family"], m["kind"]): m for p in fra1 for m in p["remarking"]}
+for family in ("ipv4", "ipv6"):
+    for kind in ("rtp", "udp", "dns"):
+        expect(seen["up", family, kind]["ecn"] == "bleached", f"fra1 up {family} {kind} {seen['up', family, kind]}")
+        expect(seen["down", family, kind]["ecn"] == "none", f"fra1 down {family} {kind}")
+    expect(("round-trip", family, "icmp") in seen, f"fra1 {family}: no icmp")
+for path in fra1:
+    if path["direction"] == "up" and path["family"] == "ipv4":
+        expect(path["from"] and not path["from"].startswith("10.77.4.0"), "the NAT's address is shown")
+
+plain = load("plain")
+expect(any("CAP_NET_RAW" in line for line in plain["untested"]), f"no line on CAP_NET_RAW in {plain['untested']}")
+expect(all(m["where"] is None for p in plain["paths"] for m in p["remarking"]), "where is not null")
+print("check-lab: all facts hold")
+PY
