@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Ended, Reach, Scene, Server, ended, streams, tool};
+use crate::support::{Ended, Reach, Scene, Server, ended, streams};
 
 const DATAGRAMS: [&str; 3] = ["rtp", "udp", "dns"];
 const CONNECTIONS: [&str; 2] = ["http", "tls"];
@@ -261,11 +260,8 @@ fn without_the_right_to_send_echoes_icmp_is_untested_and_the_rest_is_measured() 
     let scene = Scene::new();
     let server = Server::start(&scene, Reach::V4);
     let join = server.fresh_join(&scene, false);
-    let mut command = Command::new(tool("setpriv", "util-linux"));
-    command.args(["--bounding-set=-all", "--inh-caps=-all", crate::support::NETLAT]);
-    command.args(["probe", "--join", &join, "--kind", "icmp,udp", "--duration", "2", "--json"]);
-    command.current_dir(scene.path("")).env("HOME", scene.path(""));
-    let report = report_of(ended(command));
+    let arguments = ["probe", "--join", &join, "--kind", "icmp,udp", "--duration", "2", "--json"];
+    let report = report_of(ended(scene.netlat_unprivileged(arguments)));
     assert_identity(remarking(path(&report, "up", "ipv4"), "udp"), &[0, 34, 46, 54]);
     let range = fs::read_to_string("/proc/sys/net/ipv4/ping_group_range").expect("readable");
     let ids: Vec<u64> = range.split_whitespace().filter_map(|id| id.parse().ok()).collect();

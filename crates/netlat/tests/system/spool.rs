@@ -128,12 +128,6 @@ fn a_first_batch_that_comes_late_does_not_end_the_next_starts_sessions() {
     process.kill();
     server.kill();
     assert!(spool_bytes(&scene) > 0);
-    let spooled = spool_files(&scene);
-    let aside = scene.path("aside");
-    fs::create_dir(&aside).expect("a directory");
-    for file in &spooled {
-        fs::copy(file, aside.join(file.file_name().expect("a name"))).expect("copied");
-    }
     server.start_again(&scene);
     let process = worker(&scene, "nyc1", None);
     let to = now_ns();

@@ -50,11 +50,37 @@ pub fn tool(program: &str, package: &str) -> PathBuf {
 /// A directory of its own, in which everything of one test happens.
 pub struct Scene {
     dir: tempfile::TempDir,
+    /// Keeps the network namespace of the scene, if it has one.
+    namespace: Option<Process>,
 }
 
 impl Scene {
     pub fn new() -> Scene {
-        Scene { dir: tempfile::Builder::new().prefix("netlat-system-").tempdir().expect("a temporary directory") }
+        let dir = tempfile::Builder::new().prefix("netlat-system-").tempdir().expect("a temporary directory");
+        Scene { dir, namespace: None }
+    }
+
+    /// With a loopback interface of its own, on which its programs have every right.
+    pub fn with_network() -> Scene {
+        let mut scene = Scene::new();
+        let ip = tool("ip", "iproute2");
+        let script = format!("{} link set lo up && echo up && exec sleep 600", ip.display());
+        let mut command = Command::new(tool("setpriv", "util-linux"));
+        command.args(["--pdeathsig", "KILL"]).arg(tool("unshare", "util-linux")).args(["-Urn", "sh", "-c", &script]);
+        let mut process = Process::spawn(command, &scene.path("namespace"));
+        eventually("the namespace", || {
+            assert!(process.is_running(), "no user and network namespace: {}", process.stderr());
+            process.stdout().contains("up").then_some(())
+        });
+        scene.namespace = Some(process);
+        scene
+    }
+
+    /// The words that bring what follows them into the scene's namespace.
+    fn entering(&self) -> Vec<String> {
+        let Some(namespace) = &self.namespace else { return Vec::new() };
+        let nsenter = tool("nsenter", "util-linux").display().to_string();
+        [&nsenter, "--preserve-credentials", "-U", "-n", "-t", &namespace.id().to_string()].map(str::to_owned).into()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -63,7 +89,23 @@ impl Scene {
 
     /// `netlat` with these arguments; no configuration or data of this host's user is seen.
     pub fn netlat<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        self.within(Command::new(NETLAT), arguments)
+        let mut words = self.entering();
+        words.push(NETLAT.to_owned());
+        let mut command = Command::new(words.remove(0));
+        command.args(words);
+        self.within(command, arguments)
+    }
+
+    /// The same without any capability, whoever runs this test.
+    pub fn netlat_unprivileged<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let status = fs::read_to_string("/proc/self/status").expect("readable");
+        let capable = status.lines().any(|line| line.starts_with("CapEff:") && !line.ends_with("0000000000000000"));
+        if !capable {
+            return self.netlat(arguments);
+        }
+        let mut command = Command::new(tool("setpriv", "util-linux"));
+        command.args(["--bounding-set=-all", "--inh-caps=-all", NETLAT]);
+        self.within(command, arguments)
     }
 
     fn within<S: AsRef<OsStr>>(&self, mut command: Command, arguments: impl IntoIterator<Item = S>) -> Command {
@@ -97,8 +139,9 @@ impl Scene {
     ) -> Process {
         // Dies with the thread that starts it, should even this test be killed.
         let setpriv = tool("setpriv", "util-linux").into_os_string().into_string().expect("UTF-8");
-        let mut words: Vec<&str> = through.to_vec();
-        words.extend([setpriv.as_str(), "--pdeathsig", "KILL", NETLAT]);
+        let mut words = self.entering();
+        words.extend(through.iter().map(ToString::to_string));
+        words.extend([setpriv.as_str(), "--pdeathsig", "KILL", NETLAT].map(str::to_owned));
         let mut command = Command::new(words.remove(0));
         command.args(words);
         Process::spawn(self.within(command, arguments), &self.path(name))
@@ -284,7 +327,22 @@ impl Server {
         Server::at(scene, scene.path("server"), reach, through, extra)
     }
 
+    /// With `--interface`.
+    pub fn capturing(scene: &Scene, reach: Reach, interface: &str) -> Server {
+        let mut server = Server::prepared(scene.path("server"), reach, &[], &[]);
+        server.arguments.extend(["--interface".to_owned(), interface.to_owned()]);
+        server.start_again(scene);
+        server
+    }
+
     pub fn at(scene: &Scene, data: PathBuf, reach: Reach, through: &[&str], extra: &[&str]) -> Server {
+        let mut server = Server::prepared(data, reach, through, extra);
+        server.start_again(scene);
+        server
+    }
+
+    /// `extra` comes before the subcommand.
+    fn prepared(data: PathBuf, reach: Reach, through: &[&str], extra: &[&str]) -> Server {
         let ports = Ports::free();
         let (listen, advertise) = match reach {
             Reach::V4 => (format!("127.0.0.1:{}", ports.control), "127.0.0.1"),
@@ -295,9 +353,7 @@ impl Server {
         arguments.extend(["--probe-port".to_owned(), ports.probe.to_string()]);
         arguments.extend(["--data-dir".to_owned(), data.display().to_string()]);
         let through = through.iter().map(ToString::to_string).collect();
-        let mut server = Server { process: None, ports, data, through, arguments };
-        server.start_again(scene);
-        server
+        Server { process: None, ports, data, through, arguments }
     }
 
     /// On the same directory and ports; back when it answers.
@@ -341,8 +397,16 @@ impl Server {
     /// `netlat ... --data-dir DIR`.
     pub fn ask(&self, scene: &Scene, arguments: &[&str]) -> Ended {
         let mut command = scene.netlat(arguments);
-        command.arg("--data-dir").arg(&self.data);
+        command.arg("--data-dir").arg(self.seen_data());
         ended(command)
+    }
+
+    /// The data directory as the server sees it, which may have a file system of its own.
+    pub fn seen_data(&self) -> PathBuf {
+        match &self.process {
+            Some(process) => Path::new(&format!("/proc/{}/root", process.id())).join(self.data.strip_prefix("/").expect("absolute")),
+            None => self.data.clone(),
+        }
     }
 
     pub fn try_status(&self, scene: &Scene) -> Option<Status> {
