@@ -3,14 +3,15 @@
 //!
 //! Rounds fill the socket's buffer first, so that only the taking out is measured, and alternate between the two.
 
+#[path = "support/bare.rs"]
+mod bare;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::hint::black_box;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use bare::Bare;
 use net::{Outgoing, ReceiveBatch, UdpOptions, UdpProbeSocket};
 use support::{full_run, median, thread_cpu_ns};
 use wire::Tos;
@@ -29,7 +30,7 @@ fn main() {
         let sender = UdpProbeSocket::bind(address, &UdpOptions { timestamps: false, ..UdpOptions::default() }).unwrap();
         let to = receiver.local_addr().unwrap();
         let mut batch = ReceiveBatch::new(BATCH, 2048);
-        let mut bare = Bare::new();
+        let mut bare = Bare::new(BATCH);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..rounds {
             for which in [round % 2, 1 - round % 2] {
@@ -37,7 +38,7 @@ fn main() {
                 let before = thread_cpu_ns();
                 let received = match which {
                     0 => drain(&receiver, &mut batch),
-                    _ => bare.drain(&receiver),
+                    _ => drain_bare(&receiver, &mut bare),
                 };
                 let cost = (thread_cpu_ns() - before) / received as f64;
                 assert_eq!(received, PER_ROUND, "the socket's buffer is too small (net.core.rmem_max)");
@@ -76,59 +77,13 @@ fn drain(receiver: &UdpProbeSocket, batch: &mut ReceiveBatch) -> usize {
     received
 }
 
-/// What one would write with libc alone.
-struct Bare {
-    _payloads: Vec<u8>,
-    _controls: Vec<u64>,
-    _names: Vec<libc::sockaddr_in6>,
-    _vectors: Vec<libc::iovec>,
-    headers: Vec<libc::mmsghdr>,
-}
-
-const CONTROL_WORDS: usize = 32;
-
-impl Bare {
-    fn new() -> Bare {
-        let mut payloads = vec![0u8; BATCH * 2048];
-        let mut controls = vec![0u64; BATCH * CONTROL_WORDS];
-        // SAFETY: zero is a value of all of these.
-        let (mut names, mut vectors, mut headers) = unsafe {
-            (
-                vec![std::mem::zeroed::<libc::sockaddr_in6>(); BATCH],
-                vec![std::mem::zeroed::<libc::iovec>(); BATCH],
-                vec![std::mem::zeroed::<libc::mmsghdr>(); BATCH],
-            )
-        };
-        for i in 0..BATCH {
-            vectors[i] = libc::iovec { iov_base: payloads[i * 2048..].as_mut_ptr().cast(), iov_len: 2048 };
-            headers[i].msg_hdr.msg_name = (&raw mut names[i]).cast();
-            headers[i].msg_hdr.msg_iov = &raw mut vectors[i];
-            headers[i].msg_hdr.msg_iovlen = 1;
-            headers[i].msg_hdr.msg_control = controls[i * CONTROL_WORDS..].as_mut_ptr().cast();
+fn drain_bare(receiver: &UdpProbeSocket, bare: &mut Bare) -> usize {
+    let mut received = 0;
+    while received < PER_ROUND {
+        match bare.receive(receiver, PAYLOAD) {
+            0 => break,
+            count => received += count,
         }
-        Bare { _payloads: payloads, _controls: controls, _names: names, _vectors: vectors, headers }
     }
-
-    fn drain(&mut self, receiver: &UdpProbeSocket) -> usize {
-        let fd = receiver.as_fd().as_raw_fd();
-        let mut received = 0;
-        while received < PER_ROUND {
-            for header in &mut self.headers {
-                header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in6>() as _;
-                header.msg_hdr.msg_controllen = CONTROL_WORDS * 8;
-            }
-            // SAFETY: the headers point into the vectors beside them, of the stated lengths.
-            let count = unsafe {
-                libc::recvmmsg(fd, self.headers.as_mut_ptr(), BATCH as _, libc::MSG_WAITFORONE, std::ptr::null_mut())
-            };
-            if count <= 0 {
-                break;
-            }
-            received += count as usize;
-            for header in &self.headers[..count as usize] {
-                assert!(black_box(header.msg_len) as usize == PAYLOAD);
-            }
-        }
-        received
-    }
+    received
 }

@@ -18,7 +18,8 @@ fn check(case: &str, ended: &Ended, status: Option<i32>, about: &[&str]) {
     for line in ended.stderr.lines() {
         assert!(line.starts_with("netlat: ") && !line.contains("panicked"), "{case}: {ended:?}");
     }
-    let progress = ended.stderr.lines().filter(|line| ["netlat: joining", "netlat: opening sessions"].contains(line)).count();
+    let progress =
+        ended.stderr.lines().filter(|line| ["netlat: joining", "netlat: opening sessions"].contains(line)).count();
     assert_eq!(ended.stderr.lines().count() - progress, 1, "{case}: {ended:?}");
     for word in about {
         assert!(last.contains(word), "{case}: '{word}' is not in '{last}'");
@@ -67,7 +68,11 @@ fn mistakes_on_the_command_line() {
         (plain(&["probe", "--join", "@garbage.join"]), USAGE, &["netlat://"]),
         (plain(&["worker", "--data-dir", "w", "--join", "garbage"]), USAGE, &["--join", "netlat://"]),
         (plain(&["worker", "--data-dir", "w", "--join", &join[..40]]), USAGE, &["token"]),
-        (plain(&["worker", "--data-dir", "w", "--join", join.split('#').next().expect("text")]), USAGE, &["fingerprint", "quote"]),
+        (
+            plain(&["worker", "--data-dir", "w", "--join", join.split('#').next().expect("text")]),
+            USAGE,
+            &["fingerprint", "quote"],
+        ),
         (plain(&["probe", "--join", "@nowhere.join"]), FAILED, &["nowhere.join", "No such file"]),
         (plain(&["worker", "--name", "a b"]), USAGE, &["a b"]),
         (plain(&["server", "--listen", "nonsense"]), USAGE, &["nonsense"]),
@@ -87,7 +92,8 @@ fn mistakes_on_the_command_line() {
     for (arguments, status, about) in &cases {
         check(&arguments.join(" "), &scene.run(arguments), *status, about);
     }
-    let left: Vec<_> = fs::read_dir(scene.path("")).expect("readable").map(|entry| entry.expect("an entry").file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(scene.path("")).expect("readable").map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(left.len(), 3, "a mistake makes no files: {left:?}");
 }
 
@@ -101,10 +107,22 @@ fn nobody_there_and_nothing_stored() {
     check("probe without a string", &scene.run(["probe"]), FAILED, &["netlat server join"]);
     let unresolved = join.replace("127.0.0.1", "nowhere.invalid");
     check("no such name", &scene.run(["probe", "--join", &unresolved]), FAILED, &["nowhere.invalid"]);
-    check("worker without a string", &scene.run(["worker", "--data-dir", "w"]), FAILED, &["no credential", "netlat server join"]);
+    check(
+        "worker without a string",
+        &scene.run(["worker", "--data-dir", "w"]),
+        FAILED,
+        &["no credential", "netlat server join"],
+    );
     fs::create_dir(scene.path("broken")).expect("a directory");
-    fs::write(scene.path("broken/credential.json"), "{").expect("written");
-    check("damaged credential", &scene.run(["worker", "--data-dir", "broken"]), FAILED, &["credential.json", "join again"]);
+    let credential = scene.path("broken/credential.json");
+    fs::write(&credential, "{").expect("written");
+    fs::set_permissions(&credential, fs::Permissions::from_mode(0o600)).expect("chmod");
+    check(
+        "damaged credential",
+        &scene.run(["worker", "--data-dir", "broken"]),
+        FAILED,
+        &["credential.json", "join again"],
+    );
     // A worker tries for a while: the server may be starting.
     let tried = scene.run(["worker", "--data-dir", "w", "--join", &join]);
     assert_eq!(tried.status, FAILED, "{tried:?}");
@@ -189,7 +207,8 @@ fn data_directories_that_are_not_this_programs_to_write() {
     let free = Ports::free();
     let data = server.data.display().to_string();
     let (listen, probe) = (format!("127.0.0.1:{}", free.control), free.probe.to_string());
-    let start = |data: &str| ["server", "--listen", &listen, "--probe-port", &probe, "--data-dir", data].map(str::to_owned);
+    let start =
+        |data: &str| ["server", "--listen", &listen, "--probe-port", &probe, "--data-dir", data].map(str::to_owned);
     check("in use", &scene.run(start(&data)), FAILED, &["in use", &data]);
     let join = server.join();
     let process = worker(&scene, "nyc1", Some(&join));

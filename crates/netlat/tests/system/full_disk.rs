@@ -25,7 +25,7 @@ fn a_full_disk_stops_nothing_and_loses_nothing() {
     let process = worker(&scene, "nyc1", Some(&join));
     server.samples_until(&scene, "samples", |rows| rows.len() > 100);
 
-    let filler = server.seen_data().join("filler");
+    let filler = server.seen("filler");
     let mut file = File::create(&filler).expect("a file on the server's file system");
     while file.write_all(&[1; 4096]).is_ok() {}
     drop(file);

@@ -551,7 +551,8 @@ fn an_enrolment_that_does_not_come_or_does_not_end_is_cut_off() {
 
     // Its standard input stays open and empty.
     let mut command = request(".");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("curl starts");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("curl starts");
     let held = child.stdin.take();
     eventually("the server gives it up", || child.try_wait().expect("a child"));
     drop(held);

@@ -396,16 +396,28 @@ impl Server {
 
     /// `netlat ... --data-dir DIR`.
     pub fn ask(&self, scene: &Scene, arguments: &[&str]) -> Ended {
-        let mut command = scene.netlat(arguments);
-        command.arg("--data-dir").arg(self.seen_data());
+        let mut command = match &self.process {
+            // Its data directory may be on a file system that only it sees.
+            Some(process) if !self.through.is_empty() => {
+                let mut command = Command::new(tool("nsenter", "util-linux"));
+                let pid = process.id().to_string();
+                command.args(["--preserve-credentials", "-U", "-m", "-t", &pid, NETLAT]);
+                scene.within(command, arguments)
+            }
+            _ => scene.netlat(arguments),
+        };
+        command.arg("--data-dir").arg(&self.data);
         ended(command)
     }
 
-    /// The data directory as the server sees it, which may have a file system of its own.
-    pub fn seen_data(&self) -> PathBuf {
+    /// A file of the data directory, as this process reaches it.
+    pub fn seen(&self, file: &str) -> PathBuf {
+        let path = self.data.join(file);
         match &self.process {
-            Some(process) => Path::new(&format!("/proc/{}/root", process.id())).join(self.data.strip_prefix("/").expect("absolute")),
-            None => self.data.clone(),
+            Some(process) if !self.through.is_empty() => {
+                Path::new(&format!("/proc/{}/root", process.id())).join(path.strip_prefix("/").expect("absolute"))
+            }
+            _ => path,
         }
     }
 
