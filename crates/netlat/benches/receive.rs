@@ -171,7 +171,7 @@ fn flood(to: SocketAddr, flows: &mut [Flow]) -> u64 {
     let local = "127.0.0.1:0".parse().expect("an address");
     let socket =
         UdpProbeSocket::bind(local, &UdpOptions { timestamps: false, ..UdpOptions::default() }).expect("a socket");
-    let mut buffers = vec![Vec::with_capacity(LENGTH); BATCH];
+    let mut buffers = vec![Vec::new(); BATCH];
     let (started, mut sent) = (Instant::now(), 0u64);
     while started.elapsed() < ROUND {
         for (index, buffer) in buffers.iter_mut().enumerate() {
