@@ -35,6 +35,43 @@ at fra1 "$NETLAT" probe --join "@$dir/join" --name fra1 --kind rtp,udp,dns,http,
 
 echo "probe without the right to trace: where is null, one line says why"
 at nyc1 setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$NETLAT" probe --join "@$dir/join" --kind udp --duration 6 --json >"$OUT/plain.json"
+
+echo "probe through a transparent proxy for TCP and a DNS server that answers by itself"
+at nyc1.hop1 nft -f - <<'N'
+add table ip proxy
+add chain ip proxy pre { type nat hook prerouting priority dstnat; }
+add rule ip proxy pre tcp dport 8620 redirect to :9999
+add rule ip proxy pre udp dport 8621 redirect to :9998
+N
+at nyc1.hop1 python3 -c '
+import asyncio
+
+async def copy(reader, writer):
+    while data := await reader.read(4096):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+async def client(reader, writer):
+    far_reader, far_writer = await asyncio.open_connection("10.77.0.1", 8620)
+    await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer), return_exceptions=True)
+
+class Resolver(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, query, address):
+        self.transport.sendto(query[:2] + b"\x81\x83" + query[4:], address)
+
+async def main():
+    await asyncio.start_server(client, "0.0.0.0", 9999)
+    await asyncio.get_running_loop().create_datagram_endpoint(Resolver, ("0.0.0.0", 9998))
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+' &
+for _ in $(seq 100); do [ -n "$(at nyc1.hop1 ss -Hltn 'sport = :9999')" ] && break; sleep 0.1; done
+at nyc1 "$NETLAT" probe --join "@$dir/join" --name proxied --family 4 --kind rtp,udp,dns,http,tls --duration 8 --json >"$OUT/proxied.json"
 LAB
 NETLAT=$netlat OUT=$PWD/target timeout 240 "$lab" run "$scenario" server bash "$PWD/target/in-lab.sh"
 
@@ -77,6 +114,14 @@ for family in ("ipv4", "ipv6"):
 for path in fra1:
     if path["direction"] == "up" and path["family"] == "ipv4":
         expect(path["from"] and not path["from"].startswith("10.77.4.0"), "the NAT's address is shown")
+
+for path in load("proxied")["paths"]:
+    for marks in path["remarking"]:
+        is_flagged = "intercepted" in marks["flags"]
+        expect(is_flagged == (marks["kind"] in ("http", "tls", "dns")), f"proxied {path['direction']} {marks}")
+        expect(not is_flagged or marks["pathology"] == "inconclusive", f"proxied {path['direction']} {marks}")
+    if path["direction"] == "up":
+        expect(path["from"] == "10.77.2.1", f"proxied: the path is shown from {path['from']}")
 
 plain = load("plain")
 expect(any("CAP_NET_RAW" in line for line in plain["untested"]), f"no line on CAP_NET_RAW in {plain['untested']}")

@@ -12,7 +12,7 @@ pub(super) struct KindMarks {
     own: MarkCounts,
     /// From packets for which a middlebox spoke, or that left their host with another mark: no evidence about the path.
     foreign: MarkCounts,
-    received: u64,
+    sent: u64,
     intercepted: u64,
     rewritten: u64,
     from_syn: u64,
@@ -23,13 +23,14 @@ impl KindMarks {
         let has = |flag| sample.flags.has(flag);
         let is_foreign = has(SampleFlags::INTERCEPTED) || has(SampleFlags::LOCAL_REWRITE);
         let counts = if is_foreign { &mut self.foreign } else { &mut self.own };
+        self.sent += 1;
+        // Of a lost probe too: a middlebox that answers by itself lets nothing through.
+        self.intercepted += u64::from(has(SampleFlags::INTERCEPTED));
+        self.rewritten += u64::from(has(SampleFlags::LOCAL_REWRITE));
         match sample.received_at {
             Some(_) => counts.received(sample.tos_sent, sample.tos_received),
             None => return counts.lost(sample.tos_sent),
         }
-        self.received += 1;
-        self.intercepted += u64::from(has(SampleFlags::INTERCEPTED));
-        self.rewritten += u64::from(has(SampleFlags::LOCAL_REWRITE));
         self.from_syn += u64::from(has(SampleFlags::SYN_MARK) && sample.tos_received.is_some());
     }
 
@@ -39,7 +40,7 @@ impl KindMarks {
     }
 
     fn is_relevant(&self, count: u64, config: &ReportConfig) -> bool {
-        count > 0 && count as f64 >= config.intercepted_share * self.received as f64
+        count > 0 && count as f64 >= config.intercepted_share * self.sent as f64
     }
 
     /// `intercepted`: of this kind, in this or the other direction.

@@ -41,7 +41,7 @@ impl SampleSource for Vec<Sample> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReportConfig {
     pub remarking: RemarkingConfig,
-    /// From this share on, 0..=1, of a kind's received samples that carry `INTERCEPTED` (or `LOCAL_REWRITE`) all of the kind
+    /// From this share on, 0..=1, of a kind's samples that carry `INTERCEPTED` (or `LOCAL_REWRITE`) all of the kind
     /// counts as intercepted (or rewritten by its own host).
     pub intercepted_share: f64,
 }
@@ -141,7 +141,8 @@ impl PathRows {
     }
 }
 
-/// Addresses of sender and receiver, from the session that started last.
+/// Addresses of sender and receiver, from the session that started last; of http, tls and dns only if there is no other, since
+/// a proxy's address is not the worker's.
 fn endpoints(
     direction: Direction,
     family: Family,
@@ -149,7 +150,9 @@ fn endpoints(
     sessions: &BTreeMap<SessionId, Option<SessionInfo>>,
 ) -> (Option<String>, Option<String>) {
     let known = in_path.iter().filter_map(|session| sessions.get(session)?.as_ref());
-    let last = known.filter(|info| info.family == family).max_by_key(|info| (info.started_at, info.session));
+    let last = known
+        .filter(|info| info.family == family)
+        .max_by_key(|info| (!info.kind.is_tcp() && info.kind != Kind::Dns, info.started_at, info.session));
     let (worker, server) = last.map_or((None, None), |info| (info.from.clone(), info.to.clone()));
     if direction == Direction::Down { (server, worker) } else { (worker, server) }
 }

@@ -5,7 +5,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::{Ended, Ports, Reach, Scene, Server, ended, eventually, worker};
+use crate::serving::{Reach, Server, worker};
+use crate::support::{Ended, Ports, Scene, ended, eventually};
 
 const FAILED: Option<i32> = Some(1);
 const USAGE: Option<i32> = Some(2);

@@ -6,7 +6,8 @@ use std::fs;
 use model::report::{Pathology, Report};
 use model::{Direction, Family, Kind, SampleFlags};
 
-use crate::support::{Reach, Row, Scene, Server, assert_nothing_lost, streams};
+use crate::serving::{Reach, Row, Server, assert_nothing_lost, streams};
+use crate::support::Scene;
 
 /// Of every thread: all four sets that a program acts by are empty, and it cannot get any back.
 fn assert_powerless(pid: u32) {

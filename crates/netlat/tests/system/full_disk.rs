@@ -5,7 +5,8 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::{Reach, Scene, Server, assert_nothing_lost, eventually, now_ns, streams, tool, worker};
+use crate::serving::{Reach, Server, assert_nothing_lost, streams, worker};
+use crate::support::{Scene, eventually, now_ns, tool};
 
 const SECOND: i64 = 1_000_000_000;
 

@@ -5,7 +5,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Ended, Reach, Scene, Server, ended, streams};
+use crate::serving::{Reach, Server, streams};
+use crate::support::{Ended, Scene, ended};
 
 const DATAGRAMS: [&str; 3] = ["rtp", "udp", "dns"];
 const CONNECTIONS: [&str; 2] = ["http", "tls"];

@@ -3,11 +3,14 @@
 
 mod bad_input;
 mod capture;
+mod connections;
 mod crash;
+mod forged;
 mod full_disk;
 mod hosts;
 mod proxy;
 mod secrets;
+mod serving;
 mod spool;
 mod strangers;
 mod support;

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::{Reach, Scene, Server, worker};
+use crate::serving::{Reach, Server, worker};
+use crate::support::Scene;
 
 fn assert_private(dir: &Path) {
     for entry in fs::read_dir(dir).expect("readable") {

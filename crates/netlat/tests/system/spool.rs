@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::{Reach, Scene, Server, assert_nothing_lost, eventually, now_ns, streams, worker};
+use model::control::{ReceivedColumns, SentColumns, SessionRequest};
+use model::{BootId, DirectionChoice, Family, Kind, SessionId, SessionUpload, Tos, Upload};
+
+use crate::serving::{Control, Reach, Server, assert_nothing_lost, streams, worker};
+use crate::support::{Scene, eventually, now_ns};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -118,32 +122,42 @@ fn a_torn_spool_costs_its_tail_only() {
 fn a_first_batch_that_comes_late_does_not_end_the_next_starts_sessions() {
     let scene = Scene::new();
     let mut server = Server::start(&scene, Reach::V4);
-    server.add_task(&scene, &["--kind", "udp,rtp", "--rate", "20"]);
-    let join = server.join();
-    let process = worker(&scene, "nyc1", Some(&join));
-    // It has its sessions; stopped at once, the server takes no batch of this start.
-    eventually("sessions are open", || (server.status(&scene).sessions >= 3).then_some(()));
-    server.process().signal("STOP");
-    sleep(Duration::from_secs(3));
-    process.kill();
-    server.kill();
-    assert!(spool_bytes(&scene) > 0);
-    server.start_again(&scene);
-    let process = worker(&scene, "nyc1", None);
-    let to = now_ns();
-    server.samples_until(&scene, "samples of the second start", |rows| {
-        rows.iter().filter(|row| row.sent_at_ns > to + 3 * SECOND).count() > 100
-    });
-    process.interrupt();
-    server.interrupt();
-    let rows = server.samples(&scene);
-    let mut sessions = std::collections::BTreeSet::new();
-    for (stream, rows) in streams(&rows) {
-        if rows.iter().any(|row| row.sent_at_ns > to) {
-            sessions.insert(stream.0);
-            assert_eq!(rows[0].sequence, 0, "{stream:?}");
-        }
-    }
-    assert_eq!(sessions.len(), 3, "udp, rtp and clock of the second start were opened once: {sessions:?}");
-    assert_nothing_lost(&server.report(&scene));
+    let control = Control::enrolled(&server.join(), "nyc1");
+    let open = |boot: u64| -> SessionId {
+        let request = SessionRequest {
+            boot: BootId(boot),
+            kind: Kind::Udp,
+            family: Family::Ipv4,
+            direction: DirectionChoice::Both,
+            classes: vec![Tos::default()],
+            rate_pps: 10.0,
+            size: 192,
+            task: None,
+        };
+        control.block(control.uplink.open_session(&request)).expect("a session").session
+    };
+    // What the server says it does not know (any more).
+    let unknown = |boot: u64, batch: u64, session: SessionId| -> Vec<SessionId> {
+        let told = SessionUpload {
+            session,
+            sent: SentColumns::default(),
+            received: ReceivedColumns::default(),
+            settled_through: None,
+            closed: false,
+            send_failures: 0,
+            foreign: 0,
+            notes: Vec::new(),
+        };
+        let upload = Upload { boot: BootId(boot), batch, sessions: vec![told] };
+        let bytes = serde_json::to_vec(&upload).expect("JSON");
+        control.block(control.uplink.upload(bytes)).expect("an answer").unknown_sessions
+    };
+    let (first, second) = (open(1), open(2));
+    // The worker was killed before its first batch went through; that comes from the spool of the next start.
+    assert_eq!(unknown(1, 1, first), []);
+    assert_eq!(unknown(2, 1, second), [], "the second start's session lives");
+    // Now nothing more can come of the first. It ends with the commit of that batch.
+    eventually("the first start's session ends", || (server.status(&scene).sessions == 1).then_some(()));
+    assert_eq!(unknown(2, 2, first), [first]);
+    assert_eq!(unknown(2, 3, second), []);
 }
