@@ -109,6 +109,7 @@ seen = {(p["direction"], p["family"], m["kind"]): m for p in fra1 for m in p["re
 for family in ("ipv4", "ipv6"):
     for kind in ("rtp", "udp", "dns"):
         expect(seen["up", family, kind]["ecn"] == "bleached", f"fra1 up {family} {kind} {seen['up', family, kind]}")
+        expect(seen["up", family, kind]["where"] == {"after_hop": 1, "by_hop": 2}, f"fra1 up {family} {kind} where")
         expect(seen["down", family, kind]["ecn"] == "none", f"fra1 down {family} {kind}")
     expect(("round-trip", family, "icmp") in seen, f"fra1 {family}: no icmp")
 for path in fra1:

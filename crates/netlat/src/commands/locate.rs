@@ -58,25 +58,29 @@ impl Locator {
     }
 }
 
-/// Sent and received code points of a kind that differ, the most frequent received value of each.
-fn changes(remarking: &Remarking) -> BTreeMap<u8, u8> {
-    if !remarking.pathology.is_finding() {
-        return BTreeMap::new();
-    }
-    arrivals(remarking).into_iter().filter(|(sent, received)| sent != received).collect()
-}
-
-fn arrivals(remarking: &Remarking) -> BTreeMap<u8, u8> {
-    let mut most: BTreeMap<u8, (u8, u64)> = BTreeMap::new();
-    for row in &remarking.map {
-        let entry = most.entry(row.dscp_sent).or_insert((row.dscp_received, row.count));
-        if row.count > entry.1 {
-            *entry = (row.dscp_received, row.count);
+/// Marks of a kind that were sent and arrived as another, each with its most frequent arrival: of the DSCP finding, or where
+/// there is none, of the ECN finding.
+fn changes(remarking: &Remarking) -> BTreeMap<Tos, Tos> {
+    let rows: Vec<(Tos, Tos, u64)> = if remarking.pathology.is_finding() {
+        let mark = |dscp: u8| Tos::new(Dscp::new(dscp).unwrap_or_default(), Ecn::NotEct);
+        remarking.map.iter().map(|row| (mark(row.dscp_sent), mark(row.dscp_received), row.count)).collect()
+    } else if remarking.ecn.is_finding() {
+        let mark = |ecn: u8| Tos::new(Dscp::BEST_EFFORT, Ecn::from_bits(ecn));
+        remarking.ecn_map.iter().map(|row| (mark(row.ecn_sent), mark(row.ecn_received), row.count)).collect()
+    } else {
+        Vec::new()
+    };
+    let mut most: BTreeMap<Tos, (Tos, u64)> = BTreeMap::new();
+    for (sent, received, count) in rows {
+        let entry = most.entry(sent).or_insert((received, count));
+        if count > entry.1 {
+            *entry = (received, count);
         }
     }
-    most.into_iter().map(|(sent, (received, _))| (sent, received)).collect()
+    most.into_iter().map(|(sent, (received, _))| (sent, received)).filter(|(sent, received)| sent != received).collect()
 }
 
+/// One trace for all kinds of the path: the changes of the first that has any stand for the others.
 fn locate_path(
     tracer: &Tracer,
     path: &mut Path,
@@ -84,20 +88,17 @@ fn locate_path(
     port: u16,
     clock: &net::Clock,
 ) -> Result<(), worker::path::PathError> {
-    let Some(kind) = path.remarking.iter().find(|remarking| !changes(remarking).is_empty()) else { return Ok(()) };
-    let arrived = arrivals(kind);
-    let mark = |dscp: u8| Tos::new(Dscp::new(dscp).unwrap_or_default(), Ecn::NotEct);
+    let Some(arrived) = path.remarking.iter().map(changes).find(|changes| !changes.is_empty()) else { return Ok(()) };
     let mut config = TraceConfig::new(target, clock.clone());
     config.port = port;
     config.limit = LIMIT;
-    config.classes = changes(kind).into_keys().take(CLASSES).map(mark).collect();
+    config.classes = arrived.keys().copied().take(CLASSES).collect();
     if !config.classes.contains(&Tos::default()) {
         config.classes.push(Tos::default());
     }
     let trace = tracer.trace(&config, &AtomicBool::new(false), &mut |_| {})?;
-    let at_server = |sent: Tos| arrived.get(&sent.dscp().get()).map(|received| mark(*received));
-    let changes_found = locate(&trace, Some(&at_server));
-    let place = common_location(&changes_found);
+    let at_server = |sent: Tos| Some(arrived.get(&sent).copied().unwrap_or(sent));
+    let place = common_location(&locate(&trace, Some(&at_server)));
     for remarking in path.remarking.iter_mut().filter(|remarking| !changes(remarking).is_empty()) {
         remarking.location = place;
     }
