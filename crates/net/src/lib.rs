@@ -24,6 +24,7 @@ mod error_queue;
 pub mod filter;
 pub mod icmp;
 pub mod interface;
+pub mod memory;
 pub mod pacing;
 pub mod packet_io;
 mod sys;

@@ -28,6 +28,8 @@ pub enum Outcome {
 }
 
 fn main() -> ExitCode {
+    // Many small threads: what each once needed would stay with it.
+    net::memory::share_heaps(2);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

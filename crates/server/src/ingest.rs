@@ -356,7 +356,11 @@ impl Ingest {
 
     fn maintain(&mut self, now: UnixNanos) {
         match self.store.seal(now) {
-            Ok(report) if report.samples > 0 => tracing::debug!(samples = report.samples, "sealed a segment"),
+            Ok(report) if report.samples > 0 => {
+                // Sealing needs many megabytes for a moment.
+                net::memory::give_back();
+                tracing::debug!(samples = report.samples, "sealed a segment");
+            }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "cannot seal samples into a segment"),
         }

@@ -10,7 +10,7 @@ use wire::discovery::{DISCOVERY_LEN, build_discovery_request, parse_discovery_re
 use wire::{DirectionKey, MaskKey, ProbeFlags, ProbeHeader};
 
 use crate::proxy::Proxy;
-use crate::serving::{Control, Reach, Server, assert_nothing_lost, streams, worker};
+use crate::serving::{Control, Reach, Server, streams, worker};
 use crate::support::{Scene, eventually, now_ns};
 
 pub fn random(length: usize) -> Vec<u8> {
@@ -233,7 +233,6 @@ fn packets_caught_on_the_way_are_worth_nothing() {
     streams(&rows);
     assert_eq!(rows.iter().filter(|row| row.direction == "up").count(), proxy.probes());
     let report = server.report(&scene);
-    assert_nothing_lost(&report);
     for path in &report.paths {
         assert_eq!((path.from.as_deref(), path.to.as_deref()), (Some("127.0.0.1"), Some("127.0.0.1")));
     }
