@@ -8,6 +8,7 @@ mod bare;
 #[path = "support/mod.rs"]
 mod support;
 
+use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
 
