@@ -23,6 +23,8 @@ use crate::stream::SessionStreams;
 const TICK: Duration = Duration::from_millis(250);
 /// The longest that an upload waits for its commit to begin.
 const WAITING: Duration = Duration::from_millis(50);
+/// Observations kept in memory while nothing can be stored: about 10 MB of them.
+const MOST_WHILE_HELD: usize = 200_000;
 /// A session whose worker has not been heard of for so long is given up.
 const FORSAKEN: Duration = Duration::from_secs(2 * 24 * 3600);
 const MAINTENANCE: Duration = Duration::from_secs(30);
@@ -69,6 +71,7 @@ pub(crate) struct Ingest {
     last_batch: HashMap<(WorkerName, BootId), u64>,
     next: Batch,
     held: Option<Batch>,
+    observed_while_held: usize,
     complained: bool,
     maintained: Instant,
     clock_rows: Instant,
@@ -93,6 +96,7 @@ impl Ingest {
             last_batch: HashMap::new(),
             next: Batch::default(),
             held: None,
+            observed_while_held: 0,
             complained: false,
             maintained: Instant::now(),
             clock_rows: Instant::now(),
@@ -152,6 +156,12 @@ impl Ingest {
     }
 
     fn observe(&mut self, observations: Vec<Observation>) {
+        if self.held.is_some() {
+            self.observed_while_held += observations.len();
+            if self.observed_while_held > MOST_WHILE_HELD {
+                return counters::add(&self.counters.overflowed, observations.len() as u64);
+            }
+        }
         for observation in observations {
             match observation {
                 Observation::Received(session, half) => {
@@ -261,6 +271,10 @@ impl Ingest {
         {
             self.held = Some(held);
             return;
+        }
+        if std::mem::take(&mut self.observed_while_held) > MOST_WHILE_HELD {
+            // What was dropped was seen and not kept: such probes are unobserved, not lost.
+            self.streams.values_mut().for_each(SessionStreams::end_of_replay);
         }
         let now = self.clock.now();
         self.harvest(now);

@@ -52,8 +52,12 @@ impl Reader {
     pub fn open(dir: &Path) -> Result<Reader, StoreError> {
         let directory = Directory::new(dir);
         let database = directory.database();
-        if !database.exists() {
-            return Err(StoreError::NoData(dir.to_owned()));
+        match database.try_exists() {
+            Ok(true) => {}
+            Err(error) if error.kind() != std::io::ErrorKind::NotADirectory => {
+                return Err(StoreError::io("look for data in", dir)(error));
+            }
+            Ok(false) | Err(_) => return Err(StoreError::NoData(dir.to_owned())),
         }
         let db = connect(&directory)?;
         schema::check(&db, &database)?;
