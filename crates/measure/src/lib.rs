@@ -12,6 +12,7 @@ pub mod join;
 pub mod remarking;
 pub mod report;
 pub mod schedule;
+pub mod shaping;
 
 pub use clock::{ClockModel, ClockSegment, ClockTracker, Delay, Exchange, Offset};
 pub use join::{JoinCounters, Joiner, StreamInfo};

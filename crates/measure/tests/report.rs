@@ -32,6 +32,8 @@ fn info(session: SessionId) -> Option<SessionInfo> {
         from: Some("192.0.2.1".to_owned()),
         to: Some("198.51.100.7".to_owned()),
         notes: Vec::new(),
+        experiment: None,
+        local_queue: Vec::new(),
     })
 }
 

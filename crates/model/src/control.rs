@@ -6,6 +6,7 @@ use wire::Tos;
 
 use crate::ids::{BootId, SessionId, TaskId, UnixNanos, WorkerName};
 use crate::sample::{Direction, Family, Kind, ReceivedHalf, SampleFlags, SentHalf};
+use crate::shaping::Experiment;
 use crate::task::{DirectionChoice, Task};
 
 /// Version of these messages; server and worker of neighbouring versions talk to each other.
@@ -42,6 +43,9 @@ pub struct SessionRequest {
     pub rate_pps: f64,
     pub size: u16,
     pub task: Option<TaskId>,
+    /// What the session's sequence numbers stand for, if it compares classes.
+    #[serde(default)]
+    pub experiment: Option<Experiment>,
 }
 
 /// Answer to [`SessionRequest`]. The keys are secrets: 64 hexadecimal digits each.
@@ -66,6 +70,9 @@ pub struct ProbePorts {
     pub dns: u16,
     /// TCP, for http and tls.
     pub tcp: u16,
+    /// Further ports, UDP and TCP, on which probes of any kind are taken (`--trigger-port`).
+    #[serde(default)]
+    pub trigger: Vec<u16>,
 }
 
 /// `GET /api/v1/tasks`.
@@ -203,6 +210,10 @@ pub struct SessionUpload {
     /// What could not be done or seen, for people and for the report's reasons.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Hypotheses (by index) whose arms waited differently long between the program and the kernel's transmit stamp: what differs
+    /// there is this host's queue and not the path.
+    #[serde(default)]
+    pub local_queue: Vec<u16>,
 }
 
 /// Answer to [`Upload`].
@@ -230,6 +241,11 @@ pub struct SessionInfo {
     pub from: Option<String>,
     pub to: Option<String>,
     pub notes: Vec<String>,
+    #[serde(default)]
+    pub experiment: Option<Experiment>,
+    /// Hypotheses (by index) whose arms waited differently long on their way out of the worker itself.
+    #[serde(default)]
+    pub local_queue: Vec<u16>,
 }
 
 /// Which halves a stream of one session and direction is made of.

@@ -5,6 +5,7 @@ pub mod control;
 pub mod ids;
 pub mod report;
 pub mod sample;
+pub mod shaping;
 pub mod task;
 
 pub use control::{Enroll, Enrolled, SessionGrant, SessionRequest, SessionUpload, Upload, Uploaded};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::WorkerName;
 use crate::sample::{Direction, Family, Kind};
+use crate::shaping::{Arm, Payload};
 
 pub const SCHEMA: &str = "netlat.report/1";
 
@@ -43,8 +44,8 @@ pub struct Path {
     pub classes: Vec<Class>,
     pub remarking: Vec<Remarking>,
     #[serde(default)]
-    pub differentiation: Vec<serde_value::Never>,
-    pub rate_limit: Option<serde_value::Never>,
+    pub differentiation: Vec<Differentiation>,
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// The worker's clock against the server's: server time = worker time + offset.
@@ -212,4 +213,165 @@ pub struct Remarking {
     #[serde(rename = "where")]
     pub location: Option<Where>,
     pub reason: Option<String>,
+}
+
+/// One of the two classes that were compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Subject {
+    pub kind: Kind,
+    pub dscp: u8,
+    pub port: u16,
+    pub payload: Payload,
+}
+
+impl From<Arm> for Subject {
+    fn from(arm: Arm) -> Subject {
+        Subject { kind: arm.payload.kind(), dscp: arm.dscp.get(), port: arm.port, payload: arm.payload }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Shown to be treated alike within the least differences.
+    None,
+    Delayed,
+    Lossy,
+    Policed,
+    Shaped,
+    Blocked,
+    Favoured,
+    Inconclusive,
+    /// Something at this end, not the path, tells the classes apart.
+    Void,
+}
+
+impl Verdict {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::None => "none",
+            Verdict::Delayed => "delayed",
+            Verdict::Lossy => "lossy",
+            Verdict::Policed => "policed",
+            Verdict::Shaped => "shaped",
+            Verdict::Blocked => "blocked",
+            Verdict::Favoured => "favoured",
+            Verdict::Inconclusive => "inconclusive",
+            Verdict::Void => "void",
+        }
+    }
+
+    pub const fn is_finding(self) -> bool {
+        !matches!(self, Verdict::None | Verdict::Inconclusive | Verdict::Void)
+    }
+}
+
+/// Which factor tells subject and control apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    Dscp,
+    Port,
+    Payload,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowRule {
+    PerPacket,
+    FirstPacket,
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorRateKind {
+    PerRun,
+    PerYear,
+}
+
+/// How often a difference is named where there is none: the probability for a run, or the expected number a year.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorRate {
+    pub kind: ErrorRateKind,
+    pub value: f64,
+}
+
+/// Decimal logarithms of the largest e-values so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Log10E {
+    pub delay: f64,
+    pub loss: f64,
+}
+
+/// An estimate within its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    pub estimate: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// A limit that starts after this much traffic (an initial boost).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LimitAfter {
+    pub bytes: u64,
+    pub seconds: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Differentiation {
+    pub subject: Subject,
+    pub control: Subject,
+    pub verdict: Verdict,
+    pub trigger: Option<Trigger>,
+    pub flow_rule: Option<FlowRule>,
+    pub error_rate: ErrorRate,
+    /// Hypotheses among which the error rate is shared.
+    pub hypotheses: u32,
+    pub log10_e: Log10E,
+    /// Subject minus control.
+    pub delay_shift_ms: Option<Estimate>,
+    pub p95_shift_ms: Option<Estimate>,
+    /// Shares, subject minus control.
+    pub loss_shift: Option<Estimate>,
+    /// Layer 3.
+    pub rate_bps: Option<Estimate>,
+    /// As Ethernet frames without preamble.
+    pub rate_l2_bps: Option<Estimate>,
+    pub burst_bytes: Option<Estimate>,
+    pub limit_after: Option<LimitAfter>,
+    /// Mark of what exceeds the rate, if it is remarked instead of dropped.
+    pub excess_dscp: Option<u8>,
+    /// `local`, `path-diversity`, `intercepted`, `too-small-to-matter`.
+    pub flags: Vec<String>,
+    #[serde(rename = "where")]
+    pub location: Option<Where>,
+    pub pairs: u64,
+    /// Seconds between the first and the last probe judged.
+    #[serde(default)]
+    pub seconds: f64,
+    /// What could not be seen, and what would change the verdict.
+    pub note: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitKind {
+    Policer,
+    Shaper,
+}
+
+/// A limit of rate that all classes share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RateLimit {
+    pub kind: LimitKind,
+    /// Layer 3.
+    pub rate_bps: Estimate,
+    pub rate_l2_bps: Estimate,
+    pub burst_bytes: Estimate,
+    #[serde(default)]
+    pub limit_after: Option<LimitAfter>,
+    #[serde(default)]
+    pub excess_dscp: Option<u8>,
 }

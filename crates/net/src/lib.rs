@@ -29,6 +29,7 @@ pub mod pacing;
 pub mod packet_io;
 mod sys;
 pub mod tcp;
+pub mod tcp_info;
 pub mod udp;
 
 pub use clock::Clock;

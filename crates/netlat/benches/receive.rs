@@ -155,6 +155,7 @@ async fn open_sessions(join: &Path) -> (Uplink, Vec<Flow>) {
             rate_pps: 10_000.0,
             size: LENGTH as u16,
             task: None,
+            experiment: None,
         };
         let grant = uplink.open_session(&request).await.expect("a session");
         let mut key = [0; 32];
@@ -208,6 +209,7 @@ async fn upload(uplink: &Uplink, boot: BootId, batch: &mut u64, flows: &mut [Flo
             send_failures: 0,
             foreign: 0,
             notes: Vec::new(),
+            local_queue: Vec::new(),
         };
         for sequence in flow.uploaded..flow.sequence {
             let (tos, size, flags) = (Tos::from_byte(0), (LENGTH + 28) as u16, SampleFlags::default());

@@ -80,6 +80,9 @@ pub struct ServerRun {
     /// How workers reach this server: the first goes into join strings, addresses are probed [default: this host's first address]
     #[arg(long, env = "NETLAT_ADVERTISE", value_delimiter = ',', value_name = "HOST,...")]
     pub advertise: Vec<String>,
+    /// Further ports, UDP and TCP, that take probes of every kind, to see whether a network goes by port numbers
+    #[arg(long, value_delimiter = ',', value_name = "PORT|RANGE,...")]
+    pub trigger_port: Vec<crate::ports::PortRange>,
     /// Where samples and keys are kept [default: $XDG_DATA_HOME/netlat/server]
     #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

@@ -23,6 +23,7 @@ pub struct ServerSection {
     pub probe_port: Option<u16>,
     #[serde(default)]
     pub advertise: Vec<String>,
+    pub trigger_port: Vec<u16>,
     pub data_dir: Option<PathBuf>,
     pub interface: Option<String>,
     pub certificate: Option<PathBuf>,

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod config;
+mod ports;
 mod table;
 mod usage;
 

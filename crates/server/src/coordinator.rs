@@ -211,6 +211,18 @@ impl Coordinator {
         request: SessionRequest,
     ) -> Result<SessionGrant, Refusal> {
         check_request(&request).map_err(|why| Refusal(StatusCode::BAD_REQUEST, "bad_request", why.to_owned()))?;
+        if let Some(experiment) = &request.experiment {
+            let refused = |why: String| Refusal(StatusCode::BAD_REQUEST, "bad_request", why);
+            experiment.check().map_err(|error| refused(error.to_string()))?;
+            let own = [self.ports.udp, self.ports.dns];
+            let open = |port: u16| own.contains(&port) || self.ports.trigger.contains(&port);
+            if let Some(arm) = experiment.arms().find(|arm| !open(arm.port)) {
+                return Err(refused(format!(
+                    "port {} is not open here: start the server with --trigger-port {0}",
+                    arm.port
+                )));
+            }
+        }
         let keys = SessionKeys { up: secrets::random()?, down: secrets::random()? };
         let (key_up, key_down) = (secrets::hex(&keys.up), secrets::hex(&keys.down));
         let seed = u64::from_le_bytes(secrets::random()?);
@@ -237,6 +249,8 @@ impl Coordinator {
                     from: None,
                     to: None,
                     notes: Vec::new(),
+                    experiment: request.experiment,
+                    local_queue: Vec::new(),
                 };
                 let plan = SessionPlan {
                     classes: request.classes,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use wire::{Peeked, ProbeHeader, WireError};
 
-use crate::udp::{Dropped, Form, Opened, Protocol, Shared};
+use crate::udp::{Courtesy, Dropped, Form, Opened, Protocol, Shared};
 
 pub(crate) struct DnsPort;
 
@@ -35,7 +35,7 @@ impl Protocol for DnsPort {
         Some(wire::token::peek_token(&token, &shared.mask))
     }
 
-    fn courtesy(&mut self, _: &[u8], _: SocketAddr, _: &Shared) -> Option<Vec<u8>> {
-        None
+    fn courtesy(&mut self, _: &[u8], _: SocketAddr, _: &Shared) -> Courtesy {
+        Courtesy::NotMine
     }
 }

@@ -179,7 +179,13 @@ impl Ingest {
                         streams.info.from = Some(from.to_string());
                         streams.info.to = to.map(|to| to.to_string());
                         let (from, to) = (streams.info.from.clone(), streams.info.to.clone());
-                        self.next.commit.notes.push(SessionNote { session, from, to, notes: Vec::new() });
+                        self.next.commit.notes.push(SessionNote {
+                            session,
+                            from,
+                            to,
+                            notes: Vec::new(),
+                            local_queue: Vec::new(),
+                        });
                     }
                 }
             }
@@ -230,8 +236,20 @@ impl Ingest {
                             from: None,
                             to: None,
                             notes,
+                            local_queue: Vec::new(),
                         });
                     }
+                }
+                if !session.local_queue.is_empty() {
+                    let mut local_queue = session.local_queue.clone();
+                    local_queue.truncate(256);
+                    self.next.commit.notes.push(SessionNote {
+                        session: session.session,
+                        from: None,
+                        to: None,
+                        notes: Vec::new(),
+                        local_queue,
+                    });
                 }
             }
         }

@@ -21,6 +21,7 @@ mod sessions;
 mod stream;
 mod tcp;
 mod tls;
+mod trigger;
 mod udp;
 
 pub use error::ServerError;

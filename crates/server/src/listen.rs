@@ -30,6 +30,7 @@ use crate::observe::Observer;
 use crate::secrets;
 use crate::sessions::SessionTable;
 use crate::tls::Identity;
+use crate::trigger::{AnyPort, Trigger};
 use crate::udp::{Protocol, Shared, VoicePort};
 
 pub struct ServerConfig {
@@ -43,6 +44,8 @@ pub struct ServerConfig {
     pub advertise: Vec<String>,
     /// Also read the probes by passive capture of this interface.
     pub interface: Option<String>,
+    /// Further ports, UDP and TCP, that take probes of every kind. One that cannot be opened is said and left out.
+    pub trigger_ports: Vec<u16>,
     /// Certificate chain and key, PEM; made if not given.
     pub certificate: Option<(PathBuf, PathBuf)>,
     pub store: StoreOptions,
@@ -71,6 +74,8 @@ pub struct Server {
     voice: Vec<UdpProbeSocket>,
     dns: Vec<UdpProbeSocket>,
     tcp: Vec<TcpProbeListener>,
+    triggers: Vec<Trigger>,
+    trigger_ports: Vec<u16>,
     capture: Option<Capture>,
     tls: Arc<rustls::ServerConfig>,
     fingerprint: String,
@@ -112,9 +117,30 @@ impl Server {
             dns.push(UdpProbeSocket::bind(SocketAddr::new(address, config.probe_port.wrapping_add(1)), &options)?);
             tcp.push(TcpProbeListener::bind(SocketAddr::new(address, config.probe_port))?);
         }
+        let own = [config.probe_port, config.probe_port.wrapping_add(1)];
+        let wanted: Vec<u16> = config.trigger_ports.iter().copied().filter(|port| !own.contains(port)).collect();
+        let addresses = probe_addresses(config.listen.ip());
+        let (triggers, trigger_ports, problems) = crate::trigger::open(&addresses, &wanted, &options);
+        for problem in problems {
+            tracing::warn!("{problem}");
+        }
         let opened = config.interface.as_deref().map(|interface| crate::capture::open(interface, config.probe_port));
         let capture = opened.transpose()?;
-        Ok(Server { config, store, control, voice, dns, tcp, capture, tls, fingerprint, admin_hash, mask_key })
+        Ok(Server {
+            config,
+            store,
+            control,
+            voice,
+            dns,
+            tcp,
+            triggers,
+            trigger_ports,
+            capture,
+            tls,
+            fingerprint,
+            admin_hash,
+            mask_key,
+        })
     }
 
     /// SHA-256 of the control plane's certificate.
@@ -184,6 +210,12 @@ impl Server {
             threads.push(spawn("probe-tcp", STACK, move || crate::tcp::run(&listener, &own, &channel))?);
         }
 
+        for trigger in self.triggers {
+            threads.push(probe_thread("trigger-udp", trigger.udp, AnyPort::new(), &shared, &sender)?);
+            let (own, channel) = (shared.clone(), sender.clone());
+            threads.push(spawn("trigger-tcp", STACK, move || crate::tcp::run(&trigger.tcp, &own, &channel))?);
+        }
+
         let port = self.config.probe_port;
         if let Some(capture) = self.capture {
             let (own, observer) = (shared.clone(), Observer::new(sender.clone(), shared.counters.clone()));
@@ -194,7 +226,7 @@ impl Server {
             data_dir: self.config.data_dir.clone(),
             admin_hash: self.admin_hash,
             mask_key: self.mask_key,
-            ports: ProbePorts { udp: port, dns: port.wrapping_add(1), tcp: port },
+            ports: ProbePorts { udp: port, dns: port.wrapping_add(1), tcp: port, trigger: self.trigger_ports },
             advertised: self.config.advertise.iter().filter_map(|host| host.parse().ok()).collect(),
             authority,
             fingerprint: self.fingerprint,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use model::control::SessionInfo;
+use model::shaping::Payload;
 use model::{DirectionChoice, Family, Kind, SessionId, WorkerName};
 use wire::DirectionKey;
 
@@ -50,6 +51,8 @@ pub struct LiveSession {
     pub kind: Kind,
     pub family: Family,
     pub direction: DirectionChoice,
+    /// Whether its flows open with IP discovery.
+    pub(crate) discovers: bool,
     pub(crate) key_up: DirectionKey,
     pub(crate) key_down: DirectionKey,
     guard: Mutex<Guard>,
@@ -125,6 +128,8 @@ impl SessionTable {
             kind: info.kind,
             family: info.family,
             direction: info.direction,
+            discovers: info.kind == Kind::Rtp
+                || info.experiment.as_ref().is_some_and(|e| e.arms().any(|arm| arm.payload == Payload::Rtp)),
             key_up: DirectionKey::new(key_up),
             key_down: DirectionKey::new(key_down),
             guard: Mutex::new(Guard {

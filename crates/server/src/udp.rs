@@ -50,7 +50,7 @@ pub(crate) trait Protocol {
     /// Session and sequence of a frame's UDP payload that was sent by `answer`.
     fn identify(&self, payload: &[u8], shared: &Shared) -> Option<Peeked>;
     /// Answers something that is not a probe (IP discovery), at most as long as what came.
-    fn courtesy(&mut self, packet: &[u8], from: SocketAddr, shared: &Shared) -> Option<Vec<u8>>;
+    fn courtesy(&mut self, packet: &[u8], from: SocketAddr, shared: &Shared) -> Courtesy;
 }
 
 pub(crate) struct Opened {
@@ -58,6 +58,13 @@ pub(crate) struct Opened {
     pub header: ProbeHeader,
     pub len: usize,
     pub form: Form,
+}
+
+/// What becomes of a packet that may be IP discovery.
+pub(crate) enum Courtesy {
+    NotMine,
+    TooOften,
+    Answer(Vec<u8>),
 }
 
 /// How the packet was dressed, and so how its answer is.
@@ -130,12 +137,15 @@ impl Protocol for VoicePort {
             .or_else(|| wire::control::peek_control(payload, &shared.mask).ok().filter(known))
     }
 
-    fn courtesy(&mut self, packet: &[u8], from: SocketAddr, shared: &Shared) -> Option<Vec<u8>> {
-        let ssrc = wire::discovery::parse_discovery_request(packet).ok()?;
-        let session = shared.sessions.get(ssrc)?;
-        let allowed = self.discovery.allow(from.ip(), net::Clock::monotonic_ns());
-        (allowed && session.kind == model::Kind::Rtp)
-            .then(|| wire::discovery::build_discovery_response(ssrc, from.ip(), from.port()).to_vec())
+    fn courtesy(&mut self, packet: &[u8], from: SocketAddr, shared: &Shared) -> Courtesy {
+        let Ok(ssrc) = wire::discovery::parse_discovery_request(packet) else { return Courtesy::NotMine };
+        if !shared.sessions.get(ssrc).is_some_and(|session| session.discovers) {
+            return Courtesy::NotMine;
+        }
+        if !self.discovery.allow(from.ip(), net::Clock::monotonic_ns()) {
+            return Courtesy::TooOften;
+        }
+        Courtesy::Answer(wire::discovery::build_discovery_response(ssrc, from.ip(), from.port()).to_vec())
     }
 }
 
@@ -195,11 +205,15 @@ impl Path<'_> {
         if packet.truncated {
             return counters::add(&counters.oversized, 1);
         }
-        if packet.payload.len() == wire::discovery::DISCOVERY_LEN
-            && let Some(answer) = self.protocol.courtesy(packet.payload, packet.from, self.shared)
-        {
-            let (to, source) = (packet.from, packet.to);
-            return self.answers.push(Answer { payload: answer, to, source, tos: Tos::default(), probe: None });
+        if packet.payload.len() == wire::discovery::DISCOVERY_LEN {
+            match self.protocol.courtesy(packet.payload, packet.from, self.shared) {
+                Courtesy::NotMine => {}
+                Courtesy::TooOften => return counters::add(&counters.rate_limited, 1),
+                Courtesy::Answer(payload) => {
+                    let (to, source) = (packet.from, packet.to);
+                    return self.answers.push(Answer { payload, to, source, tos: Tos::default(), probe: None });
+                }
+            }
         }
         let opened = match self.protocol.open(packet.payload, self.shared) {
             Ok(opened) => opened,

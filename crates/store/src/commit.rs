@@ -79,6 +79,8 @@ pub struct SessionNote {
     pub to: Option<String>,
     /// Added unless there already; at most 64 notes of 500 characters are kept of a session.
     pub notes: Vec<String>,
+    /// Hypotheses whose arms the worker's own queue tells apart; added to those known.
+    pub local_queue: Vec<u16>,
 }
 
 /// A worker's clock against the server's at one time: server time = worker time + offset.

@@ -62,7 +62,7 @@ impl Store {
             let json = |error: serde_json::Error| bad_column(0, error);
             let added = db.execute(
                 "INSERT INTO session (id, worker, boot, kind, family, direction, started_at, ended_at, from_address, \
-                 to_address, notes, key_up, key_down, plan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                 to_address, notes, key_up, key_down, plan, experiment) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
                  ON CONFLICT (id) DO NOTHING",
                 params![
                     info.session.0,
@@ -79,6 +79,7 @@ impl Store {
                     keys.up,
                     keys.down,
                     serde_json::to_string(plan).map_err(json)?,
+                    info.experiment.as_ref().map(serde_json::to_string).transpose().map_err(json)?,
                 ],
             )?;
             Ok(added == 1)
@@ -182,6 +183,17 @@ pub(crate) fn add_note(db: &Connection, note: &SessionNote) -> rusqlite::Result<
         }
     }
     let notes = serde_json::to_string(&notes).map_err(|error| bad_column(0, error))?;
+    if !note.local_queue.is_empty() {
+        let known: String = db
+            .prepare_cached("SELECT local_queue FROM session WHERE id = ?")?
+            .query_row([note.session.0], |row| row.get(0))?;
+        let mut all: std::collections::BTreeSet<u16> =
+            serde_json::from_str(&known).map_err(|error| bad_column(0, error))?;
+        all.extend(&note.local_queue);
+        let all = serde_json::to_string(&all).map_err(|error| bad_column(0, error))?;
+        db.prepare_cached("UPDATE session SET local_queue = ?2 WHERE id = ?1")?
+            .execute(params![note.session.0, all])?;
+    }
     db.prepare_cached(
         "UPDATE session SET notes = ?2, from_address = coalesce(?3, from_address), \
          to_address = coalesce(?4, to_address) WHERE id = ?1",
@@ -191,7 +203,7 @@ pub(crate) fn add_note(db: &Connection, note: &SessionNote) -> rusqlite::Result<
 }
 
 const SESSIONS: &str = "SELECT s.id, w.name, s.boot, s.kind, s.family, s.direction, s.started_at, s.ended_at, \
-     s.from_address, s.to_address, s.notes, s.key_up, s.key_down, s.plan FROM session s JOIN worker w ON w.id = s.worker";
+     s.from_address, s.to_address, s.notes, s.key_up, s.key_down, s.plan, s.experiment, s.local_queue FROM session s JOIN worker w ON w.id = s.worker";
 
 fn session_info(row: &Row<'_>) -> rusqlite::Result<SessionInfo> {
     Ok(SessionInfo {
@@ -206,6 +218,11 @@ fn session_info(row: &Row<'_>) -> rusqlite::Result<SessionInfo> {
         from: row.get(8)?,
         to: row.get(9)?,
         notes: serde_json::from_str(row.get_ref(10)?.as_str()?).map_err(|error| bad_column(10, error))?,
+        experiment: match row.get_ref(14)?.as_str_or_null()? {
+            Some(text) => Some(serde_json::from_str(text).map_err(|error| bad_column(14, error))?),
+            None => None,
+        },
+        local_queue: serde_json::from_str(row.get_ref(15)?.as_str()?).map_err(|error| bad_column(15, error))?,
     })
 }
 

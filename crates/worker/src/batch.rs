@@ -60,6 +60,7 @@ fn split_off(session: &mut SessionUpload, halves: usize) -> Option<SessionUpload
         send_failures: 0,
         foreign: 0,
         notes: Vec::new(),
+        local_queue: Vec::new(),
     })
 }
 
@@ -78,6 +79,7 @@ mod tests {
             send_failures: 1,
             foreign: 2,
             notes: vec!["note".to_owned()],
+            local_queue: Vec::new(),
         };
         let (at, flags) = (UnixNanos(1_900_000_000_000_000_000), SampleFlags(511));
         for sequence in 0..sent {

@@ -126,6 +126,7 @@ impl Station {
             rate_pps: spec.rate_pps,
             size: spec.size,
             task: key.task.clone(),
+            experiment: None,
         };
         let grant = self.uplink.open_session(&request).await.map_err(NotOpened::Server)?;
         let learned = targets.learn(&grant.addresses);
@@ -299,5 +300,6 @@ fn ended(session: SessionId, note: String) -> SessionUpload {
         send_failures: 0,
         foreign: 0,
         notes: vec![note],
+        local_queue: Vec::new(),
     }
 }

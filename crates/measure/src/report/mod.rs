@@ -4,6 +4,7 @@
 mod classes;
 mod marks;
 mod pairs;
+mod shaping;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use crate::remarking::RemarkingConfig;
 use classes::ClassRows;
 use marks::KindMarks;
 use pairs::Pairs;
+use shaping::Experiments;
 
 /// Why a source could not deliver its samples; passed through as it came.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
@@ -78,8 +80,14 @@ pub fn build_paths(
     let (clocks, mut round_trips) = pairs.finish();
 
     let mut paths: BTreeMap<PathKey, PathRows> = BTreeMap::new();
+    let mut experiments = Experiments::default();
     source.visit(&mut |sample| {
-        if sample.kind != Kind::Clock {
+        let session = sessions.entry(sample.session).or_insert_with(|| info(sample.session));
+        if session.as_ref().is_some_and(|info| info.experiment.is_some()) {
+            // Trains are sent to be lost, and one session has probes of several kinds: neither belongs among the classes.
+            paths.entry((sample.direction, sample.family)).or_default().see(sample.session);
+            experiments.add(sample);
+        } else if sample.kind != Kind::Clock {
             paths.entry((sample.direction, sample.family)).or_default().add(sample);
         }
     })?;
@@ -90,6 +98,7 @@ pub fn build_paths(
         .map(|(family, kind, _)| (family, kind))
         .collect();
 
+    let mut verdicts = experiments.judge(&|session| sessions.get(&session).cloned().flatten());
     let mut out = Vec::new();
     for ((direction, family), rows) in paths {
         let (from, to) = endpoints(direction, family, &rows.sessions, &sessions);
@@ -108,6 +117,7 @@ pub fn build_paths(
                 rows.finish(kind, tos, direction, &clocks, round_trips)
             })
             .collect();
+        let (differentiation, rate_limit) = verdicts.remove(&(direction, family)).unwrap_or_default();
         out.push(Path {
             worker: worker.clone(),
             direction,
@@ -117,8 +127,8 @@ pub fn build_paths(
             clock: if direction == Direction::RoundTrip { None } else { clocks.summary() },
             classes,
             remarking,
-            differentiation: Vec::new(),
-            rate_limit: None,
+            differentiation,
+            rate_limit,
         });
     }
     Ok(out)
@@ -135,8 +145,12 @@ impl PathRows {
     fn add(&mut self, sample: &Sample) {
         self.classes.entry((sample.kind, sample.tos_sent)).or_default().add(sample);
         self.marks.entry(sample.kind).or_default().add(sample);
-        if self.sessions.last() != Some(&sample.session) && !self.sessions.contains(&sample.session) {
-            self.sessions.push(sample.session);
+        self.see(sample.session);
+    }
+
+    fn see(&mut self, session: SessionId) {
+        if self.sessions.last() != Some(&session) && !self.sessions.contains(&session) {
+            self.sessions.push(session);
         }
     }
 }

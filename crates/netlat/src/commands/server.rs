@@ -135,6 +135,11 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
         data_dir: dir.clone(),
         advertise: if args.advertise.is_empty() { section.advertise.clone() } else { args.advertise },
         interface: args.interface.or(section.interface.clone()),
+        trigger_ports: if args.trigger_port.is_empty() {
+            section.trigger_port.clone()
+        } else {
+            args.trigger_port.into_iter().flat_map(|range| range.0).collect()
+        },
         certificate,
         store,
         tasks: tasks.collect(),

@@ -45,6 +45,7 @@ impl Opened {
             rate_pps,
             size: 192,
             task: None,
+            experiment: None,
         };
         let grant = control.block(control.uplink.open_session(&request)).expect("a session");
         let (up, down) = (DirectionKey::new(&key(&grant.key_up)), DirectionKey::new(&key(&grant.key_down)));

@@ -133,6 +133,7 @@ fn a_first_batch_that_comes_late_does_not_end_the_next_starts_sessions() {
             rate_pps: 10.0,
             size: 192,
             task: None,
+            experiment: None,
         };
         control.block(control.uplink.open_session(&request)).expect("a session").session
     };
@@ -147,6 +148,7 @@ fn a_first_batch_that_comes_late_does_not_end_the_next_starts_sessions() {
             send_failures: 0,
             foreign: 0,
             notes: Vec::new(),
+            local_queue: Vec::new(),
         };
         let upload = Upload { boot: BootId(boot), batch, sessions: vec![told] };
         let bytes = serde_json::to_vec(&upload).expect("JSON");

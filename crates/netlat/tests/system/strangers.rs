@@ -115,6 +115,7 @@ fn a_worker_speaks_for_itself_only() {
             send_failures: 0,
             foreign: 0,
             notes: vec!["not yours".to_owned()],
+            local_queue: Vec::new(),
         };
         let upload = Upload { boot: BOOT, batch, sessions: vec![told] };
         let bytes = serde_json::to_vec(&upload).expect("JSON");

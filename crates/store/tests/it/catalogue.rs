@@ -123,6 +123,8 @@ fn info(id: u32, worker: &str) -> SessionInfo {
         from: None,
         to: Some("[2001:db8::1]:8620".to_owned()),
         notes: vec!["tcp 443 could not be opened".to_owned()],
+        experiment: None,
+        local_queue: Vec::new(),
     }
 }
 
@@ -146,6 +148,7 @@ fn open_sessions_survive_a_restart_and_lose_their_keys_when_they_end() {
         from: from.map(str::to_owned),
         to: None,
         notes: notes.iter().map(|note| (*note).to_owned()).collect(),
+        local_queue: Vec::new(),
     };
     store.note_session(&note(Some("[2001:db8::2]:40000"), &["a", "tcp 443 could not be opened"])).unwrap();
     store
@@ -194,7 +197,9 @@ fn notes_of_a_talkative_worker_are_bounded() {
     let keys = SessionKeys { up: [1; 32], down: [2; 32] };
     store.open_session(&info(5, "ams1"), &keys, &SessionPlan::default()).unwrap();
     let notes = (0..1000).map(|i| format!("{i}{}", "ä".repeat(2000))).collect();
-    store.note_session(&SessionNote { session: SessionId(5), from: None, to: None, notes }).unwrap();
+    store
+        .note_session(&SessionNote { session: SessionId(5), from: None, to: None, notes, local_queue: Vec::new() })
+        .unwrap();
     let kept = store.session(SessionId(5)).unwrap().unwrap().notes;
     assert_eq!(kept.len(), 64);
     assert!(kept.iter().skip(1).all(|note| note.chars().count() == 500));

@@ -136,6 +136,8 @@ fn a_session_goes_with_its_samples() {
             from: None,
             to: None,
             notes: Vec::new(),
+            experiment: None,
+            local_queue: Vec::new(),
         };
         store.open_session(&info, &SessionKeys { up: [0; 32], down: [0; 32] }, &SessionPlan::default()).unwrap();
     }

@@ -226,6 +226,7 @@ impl SessionLog {
             send_failures: std::mem::take(&mut inner.send_failures),
             foreign: std::mem::take(&mut inner.foreign),
             notes,
+            local_queue: Vec::new(),
         })
     }
 }

@@ -155,7 +155,7 @@ fn spec(kind: Kind, direction: DirectionChoice) -> FlowSpec {
 ///
 /// Settling alone takes two seconds, so the tests of this file are slow; they run side by side.
 fn measure(spec: FlowSpec, port: u16, probes: u64) -> SessionUpload {
-    let grant = grant(ProbePorts { udp: port, dns: port, tcp: port });
+    let grant = grant(ProbePorts { udp: port, dns: port, tcp: port, trigger: Vec::new() });
     let clock = Clock::identity();
     let activity = Arc::new(Activity::default());
     let around = Surroundings {

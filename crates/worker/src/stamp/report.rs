@@ -24,6 +24,8 @@ pub fn report(worker: &WorkerName, generated_at: String, outcome: &StampOutcome)
         from: Some(outcome.from.to_string()),
         to: Some(outcome.to.to_string()),
         notes: outcome.notes.clone(),
+        experiment: None,
+        local_queue: Vec::new(),
     };
     let known = |session| (session == outcome.session).then(|| info.clone());
     let mut paths = build_paths(worker, &comparable(outcome), &known, &ReportConfig::default())?;

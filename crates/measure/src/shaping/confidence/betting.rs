@@ -1,0 +1,69 @@
+//! Wealth of a mixture of constant stakes from counts of outcomes, and where it crosses a threshold.
+
+/// Stakes as shares of the largest that cannot lose everything, and their weights: small ones serve small differences over many
+/// pairs, large ones serve "nothing was ever lost".
+pub(super) const MIXTURE: [(f64, f64); 7] =
+    [(0.02, 0.03), (0.06, 0.05), (0.12, 0.07), (0.25, 0.2), (0.5, 0.25), (0.75, 0.25), (0.97, 0.15)];
+
+/// ln of the weighted mean of `exp(ln_wealth(stake))`.
+pub(super) fn ln_mixture(mixture: &[(f64, f64)], ln_wealth: impl Fn(f64) -> f64) -> f64 {
+    let mut largest = f64::NEG_INFINITY;
+    let mut terms = [f64::NEG_INFINITY; 8];
+    for (term, (stake, weight)) in terms.iter_mut().zip(mixture) {
+        *term = ln_wealth(*stake) + weight.ln();
+        largest = largest.max(*term);
+    }
+    if !largest.is_finite() {
+        return largest;
+    }
+    largest + terms.iter().map(|term| (term - largest).exp()).sum::<f64>().ln()
+}
+
+/// Where an increasing function becomes positive within `low..=high`, to a part in 2^40 of the range; the end where it does not.
+pub(super) fn root(mut low: f64, mut high: f64, increasing: impl Fn(f64) -> f64) -> f64 {
+    for _ in 0..40 {
+        let middle = (low + high) / 2.0;
+        if increasing(middle) > 0.0 { high = middle } else { low = middle }
+    }
+    (low + high) / 2.0
+}
+
+/// Counts of outcomes +1, 0 and -1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Signs {
+    pub plus: u64,
+    pub zero: u64,
+    pub minus: u64,
+}
+
+impl Signs {
+    pub(super) fn count(self) -> u64 {
+        self.plus + self.zero + self.minus
+    }
+
+    pub(super) fn mean(self) -> f64 {
+        (self.plus as f64 - self.minus as f64) / self.count().max(1) as f64
+    }
+
+    /// The bound that the mean exceeds with probability at most `alpha`, at any time.
+    pub(super) fn upper(self, alpha: f64) -> f64 {
+        let limit = -alpha.ln();
+        root(-1.0, 1.0 - 1e-9, |mean| self.ln_wealth_below(mean) - limit)
+    }
+
+    pub(super) fn lower(self, alpha: f64) -> f64 {
+        -Signs { plus: self.minus, zero: self.zero, minus: self.plus }.upper(alpha)
+    }
+
+    /// ln of the wealth of a gambler who bets that the mean is below `mean`; increases with it.
+    fn ln_wealth_below(self, mean: f64) -> f64 {
+        let room = 1.0 - mean;
+        ln_mixture(&MIXTURE, |stake| {
+            let stake = stake / room;
+            let term = |count: u64, outcome: f64| {
+                if count == 0 { 0.0 } else { count as f64 * (stake * (mean - outcome)).ln_1p() }
+            };
+            term(self.plus, 1.0) + term(self.zero, 0.0) + term(self.minus, -1.0)
+        })
+    }
+}

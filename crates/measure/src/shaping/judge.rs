@@ -1,0 +1,382 @@
+//! From the probes of an experiment to what each of its hypotheses says, one direction at a time.
+
+use model::report::{Differentiation, ErrorRate, ErrorRateKind, Estimate, Log10E, Trigger, Verdict};
+use model::shaping::{Arm, Hypothesis, PairDesign, Ports, Purpose, Standard, TrainDesign};
+
+use super::Observed;
+use super::confidence::{Interval, LossDifference, MedianShift, TailShift};
+use super::evidence::{Combined, DelayEvidence, LossEvidence};
+use super::limit::{self, Limit, TrainFinding};
+use super::plan::{PairPlan, TrainPlan, Turn};
+
+/// Flag of comparisons whose packets may take different paths by port.
+pub const PATH_DIVERSITY: &str = "path-diversity";
+/// Flag of a difference that is real and smaller than what matters.
+pub const TOO_SMALL: &str = "too-small-to-matter";
+
+/// Share of losses from which a class counts as blocked, and below which its control still works.
+const BLOCKED: f64 = 0.99;
+const WORKING: f64 = 0.5;
+/// Without this many pairs nothing is named, whatever the e-value: a flow's opening is not its treatment.
+const LEAST_PAIRS: u64 = 20;
+
+/// One hypothesis and what became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    pub hypothesis: u16,
+    pub ports: Ports,
+    pub purpose: Purpose,
+    pub finding: Differentiation,
+}
+
+/// Judges one direction of a [`PairDesign`]. Takes probes in order of sequence; time and memory per probe are bounded.
+#[derive(Clone, Debug)]
+pub struct PairJudge {
+    plan: PairPlan,
+    standard: Standard,
+    cases: Vec<Case>,
+}
+
+impl PairJudge {
+    pub fn new(design: &PairDesign, standard: &Standard, seed: u64) -> PairJudge {
+        let cases = design.hypotheses.iter().map(|hypothesis| Case::new(*hypothesis, standard)).collect();
+        PairJudge { plan: PairPlan::new(design.clone(), seed), standard: *standard, cases }
+    }
+
+    pub fn push(&mut self, observed: &Observed) {
+        let Some(turn) = self.plan.turn(observed.sequence) else { return };
+        if let Some(case) = self.cases.get_mut(usize::from(turn.hypothesis)) {
+            case.push(&turn, observed);
+        }
+    }
+
+    /// Named or `none`: more pairs would not change it, except to refine.
+    pub fn is_decided(&self, hypothesis: u16) -> bool {
+        self.cases
+            .get(usize::from(hypothesis))
+            .is_some_and(|case| case.verdict(&self.standard).0 != Verdict::Inconclusive)
+    }
+
+    /// By index of hypothesis.
+    pub fn findings(&self) -> Vec<Judged> {
+        let diverse = self
+            .cases
+            .iter()
+            .any(|case| case.hypothesis.purpose == Purpose::PathDiversity && case.fired(&self.standard));
+        let judged = |(index, case): (usize, &Case)| Judged {
+            hypothesis: index as u16,
+            ports: case.hypothesis.ports,
+            purpose: case.hypothesis.purpose,
+            finding: case.finding(&self.standard, diverse),
+        };
+        self.cases.iter().enumerate().map(judged).collect()
+    }
+}
+
+/// One hypothesis.
+#[derive(Clone, Debug)]
+struct Case {
+    hypothesis: Hypothesis,
+    waiting: Option<(u32, bool, Observed)>,
+    block: Block,
+    delay: DelayEvidence,
+    loss: LossEvidence,
+    combined: Combined,
+    median: MedianShift,
+    tail: TailShift,
+    loss_difference: LossDifference,
+    pairs: u64,
+    lost: [u64; 2],
+    bytes: u64,
+    first_ns: Option<i64>,
+    last_ns: i64,
+}
+
+/// The pairs since the source ports last changed.
+#[derive(Clone, Debug, Default)]
+struct Block {
+    number: Option<u32>,
+    differences: Vec<f64>,
+    lost: [u64; 2],
+}
+
+impl Case {
+    fn new(hypothesis: Hypothesis, standard: &Standard) -> Case {
+        Case {
+            hypothesis,
+            waiting: None,
+            block: Block::default(),
+            delay: DelayEvidence::new(),
+            loss: LossEvidence::new(),
+            combined: Combined::default(),
+            median: MedianShift::new(standard.alpha_none),
+            tail: TailShift::new(standard.alpha_none),
+            loss_difference: LossDifference::new(standard.alpha_none),
+            pairs: 0,
+            lost: [0; 2],
+            bytes: 0,
+            first_ns: None,
+            last_ns: 0,
+        }
+    }
+
+    fn push(&mut self, turn: &Turn, observed: &Observed) {
+        self.first_ns.get_or_insert(observed.sent_ns);
+        self.last_ns = observed.sent_ns;
+        self.bytes += u64::from(observed.size);
+        match self.waiting.take() {
+            Some((pair, is_subject, other)) if pair == turn.pair && is_subject != turn.is_subject => {
+                if turn.is_subject { self.pair(turn, observed, &other) } else { self.pair(turn, &other, observed) }
+            }
+            // The other half of an earlier pair was never sent, or nobody knows its fate.
+            _ => self.waiting = Some((turn.pair, turn.is_subject, *observed)),
+        }
+    }
+
+    fn pair(&mut self, turn: &Turn, subject: &Observed, control: &Observed) {
+        self.pairs += 1;
+        let (delays, lost) =
+            (delay_of(subject).zip(delay_of(control)), [subject.received_ns.is_none(), control.received_ns.is_none()]);
+        self.lost[0] += u64::from(lost[0]);
+        self.lost[1] += u64::from(lost[1]);
+        // Delays on two clocks overflow nothing and mean nothing; their difference within a pair needs no clock.
+        let difference = delays.map(|(subject, control)| subject.saturating_sub(control) as f64);
+        if self.hypothesis.purpose == Purpose::Difference {
+            if let Some(difference) = difference {
+                self.median.push(difference);
+                self.tail.push(difference);
+            }
+            self.loss_difference.push(lost[0], lost[1]);
+        }
+        if self.hypothesis.ports == Ports::OneFlow && self.hypothesis.purpose == Purpose::Difference {
+            self.unit(difference, lost);
+            return;
+        }
+        if self.block.number.is_some_and(|number| number != turn.block) {
+            self.end_block();
+        }
+        self.block.number = Some(turn.block);
+        self.block.differences.extend(difference);
+        self.block.lost[0] += u64::from(lost[0]);
+        self.block.lost[1] += u64::from(lost[1]);
+    }
+
+    fn unit(&mut self, difference: Option<f64>, lost: [bool; 2]) {
+        if let Some(difference) = difference {
+            self.delay.push(difference);
+        }
+        self.loss.push(lost[0], lost[1]);
+        self.combined.push(self.delay.log10_e(), self.loss.log10_e());
+    }
+
+    /// Ports are what the coin was tossed for, so the block is the unit: a port on a slower path delays all of its packets.
+    fn end_block(&mut self) {
+        let mut block = std::mem::take(&mut self.block);
+        let lost = [block.lost[0] > block.lost[1], block.lost[1] > block.lost[0]];
+        match self.hypothesis.purpose {
+            Purpose::Difference => self.unit(median(&mut block.differences), lost),
+            Purpose::PathDiversity => {
+                // Do the ports differ in the same sense in both halves of the block? If the port means nothing, the halves'
+                // signs are independent fair coins, and so is their product.
+                let middle = block.differences.len() / 2;
+                let (first, second) = block.differences.split_at_mut(middle);
+                if let (Some(first), Some(second)) = (median(first), median(second)) {
+                    let size = (first.abs() * second.abs()).sqrt();
+                    self.unit(Some(if (first > 0.0) == (second > 0.0) { size } else { -size }), [false; 2]);
+                }
+            }
+        }
+    }
+
+    fn threshold(standard: &Standard) -> f64 {
+        (f64::from(standard.hypotheses.max(1)) / standard.alpha.clamp(1e-12, 1.0)).log10()
+    }
+
+    fn fired(&self, standard: &Standard) -> bool {
+        self.combined.peak_log10_e() >= Case::threshold(standard)
+    }
+
+    /// The verdict and flags that say more of it.
+    fn verdict(&self, standard: &Standard) -> (Verdict, Vec<&'static str>) {
+        let pairs = self.pairs.max(1) as f64;
+        let losses = self.lost.map(|lost| lost as f64 / pairs);
+        let (delay, loss) = (standard.least_delay_ms * 1e6, standard.least_loss);
+        let equivalent = self.is_equivalent(standard);
+        if !self.fired(standard) || self.pairs < LEAST_PAIRS {
+            return (if equivalent { Verdict::None } else { Verdict::Inconclusive }, Vec::new());
+        }
+        // The combined e-value is the mean of both: each may claim its half of it.
+        let half = Case::threshold(standard) + 2f64.log10();
+        let by_loss = self.loss.peak_log10_e() >= half;
+        let by_delay = self.delay.peak_log10_e() >= half;
+        // Fired together, and neither alone: the stronger one is what was seen.
+        let neither = !by_loss && !by_delay;
+        let by_loss = by_loss || neither && self.loss.peak_log10_e() > self.delay.peak_log10_e();
+        let by_delay = by_delay || neither && !by_loss;
+        let loss_shift = losses[0] - losses[1];
+        if by_loss && loss_shift.abs() >= loss {
+            let verdict = if losses[0] >= BLOCKED && losses[1] < WORKING {
+                Verdict::Blocked
+            } else if loss_shift > 0.0 {
+                Verdict::Lossy
+            } else {
+                Verdict::Favoured
+            };
+            return (verdict, Vec::new());
+        }
+        let median = self.median.interval().map_or(0.0, |interval| interval.estimate);
+        let tail = if self.tail.is_beyond(delay) { self.tail.interval() } else { None };
+        let shift = if median.abs() >= delay { median } else { tail.map_or(0.0, |interval| interval.estimate) };
+        if by_delay && shift.abs() >= delay {
+            return (if shift > 0.0 { Verdict::Delayed } else { Verdict::Favoured }, Vec::new());
+        }
+        (if equivalent { Verdict::None } else { Verdict::Inconclusive }, vec![TOO_SMALL])
+    }
+
+    /// All three confidence sequences lie within the least differences that matter.
+    fn is_equivalent(&self, standard: &Standard) -> bool {
+        let within = |interval: Interval, margin: f64| interval.low >= -margin && interval.high <= margin;
+        let delay = standard.least_delay_ms * 1e6;
+        self.hypothesis.purpose == Purpose::Difference
+            && within(self.loss_difference.interval(), standard.least_loss)
+            && self.median.interval().is_some_and(|interval| within(interval, delay))
+            && self.tail.is_within(delay)
+    }
+
+    fn finding(&self, standard: &Standard, diverse: bool) -> Differentiation {
+        let (verdict, flags) = self.verdict(standard);
+        let mut flags: Vec<String> = flags.into_iter().map(str::to_owned).collect();
+        if diverse && self.hypothesis.ports == Ports::Fresh {
+            flags.push(PATH_DIVERSITY.to_owned());
+        }
+        let seconds = self.first_ns.map_or(0.0, |first| (self.last_ns - first) as f64 / 1e9);
+        let (subject, control) = (self.hypothesis.subject, self.hypothesis.control);
+        Differentiation {
+            subject: subject.into(),
+            control: control.into(),
+            verdict,
+            trigger: trigger(&subject, &control).filter(|_| verdict.is_finding()),
+            flow_rule: None,
+            error_rate: ErrorRate { kind: ErrorRateKind::PerRun, value: standard.alpha },
+            hypotheses: standard.hypotheses,
+            log10_e: Log10E { delay: finite(self.delay.peak_log10_e()), loss: finite(self.loss.peak_log10_e()) },
+            delay_shift_ms: self.median.interval().map(|interval| estimate(interval, 1e-6)),
+            p95_shift_ms: self.tail.interval().map(|interval| estimate(interval, 1e-6)),
+            loss_shift: (self.pairs > 0).then(|| estimate(self.loss_difference.interval(), 1.0)),
+            rate_bps: None,
+            rate_l2_bps: None,
+            burst_bytes: None,
+            limit_after: None,
+            excess_dscp: None,
+            flags,
+            location: None,
+            pairs: self.pairs,
+            seconds,
+            note: self.note(standard, verdict, seconds),
+        }
+    }
+
+    fn note(&self, standard: &Standard, verdict: Verdict, seconds: f64) -> String {
+        let mut parts = Vec::new();
+        if self.pairs == 0 {
+            parts.push("no pair was seen".to_owned());
+        } else if verdict == Verdict::Inconclusive {
+            let missing = self.missing(standard);
+            parts.push(format!("not enough data: {missing}"));
+        }
+        if seconds > 0.0 {
+            // Both arms pass through whatever limits either.
+            let kbps = self.bytes as f64 * 8.0 / seconds / 1e3;
+            parts
+                .push(format!("at {kbps:.0} kbit/s of pairs a policer or shaper above that rate is invisible to them"));
+        }
+        parts.join("; ")
+    }
+
+    /// What would change `inconclusive`.
+    fn missing(&self, standard: &Standard) -> String {
+        let beyond = |interval: Option<Interval>, margin: f64| {
+            interval.is_none_or(|interval| interval.low < -margin || interval.high > margin)
+        };
+        let mut open = Vec::new();
+        if beyond(Some(self.loss_difference.interval()), standard.least_loss) {
+            open.push(format!("loss is not known to within {:.2} pp", standard.least_loss * 100.0));
+        }
+        if beyond(self.median.interval(), standard.least_delay_ms * 1e6) {
+            open.push(format!("delay is not known to within {} ms", standard.least_delay_ms));
+        }
+        if !self.tail.is_within(standard.least_delay_ms * 1e6) {
+            open.push("the slowest packets are not known well enough".to_owned());
+        }
+        if open.is_empty() {
+            open.push("the evidence for a difference is short of its threshold".to_owned());
+        }
+        format!("{}; more pairs decide", open.join(", "))
+    }
+}
+
+/// What a probe's time on the way seems to be across two clocks.
+fn delay_of(observed: &Observed) -> Option<i64> {
+    observed.received_ns.map(|received| received.saturating_sub(observed.sent_ns))
+}
+
+fn estimate(interval: Interval, unit: f64) -> Estimate {
+    Estimate { estimate: interval.estimate * unit, low: interval.low * unit, high: interval.high * unit }
+}
+
+/// JSON has no infinities.
+fn finite(value: f64) -> f64 {
+    value.clamp(-1e6, 1e6)
+}
+
+fn median(values: &mut [f64]) -> Option<f64> {
+    let middle = values.len() / 2;
+    (!values.is_empty()).then(|| {
+        let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+        let upper = *upper;
+        match below.iter().copied().max_by(f64::total_cmp) {
+            Some(lower) if values.len() % 2 == 0 => (lower + upper) / 2.0,
+            _ => upper,
+        }
+    })
+}
+
+/// The one factor in which two arms differ.
+pub fn trigger(subject: &Arm, control: &Arm) -> Option<Trigger> {
+    match (subject.dscp != control.dscp, subject.port != control.port, subject.payload != control.payload) {
+        (true, false, false) => Some(Trigger::Dscp),
+        (false, true, false) => Some(Trigger::Port),
+        (false, false, true) => Some(Trigger::Payload),
+        _ => None,
+    }
+}
+
+/// What the trains of one class showed.
+#[derive(Clone, Debug)]
+pub struct ArmLimit {
+    pub arm: Arm,
+    pub trains: Vec<TrainFinding>,
+    /// On which the trains agree.
+    pub limit: Option<Limit>,
+}
+
+/// Judges one direction of a [`TrainDesign`], by arm in the design's order.
+pub fn judge_trains(design: &TrainDesign, seed: u64, observed: &[Observed]) -> Vec<ArmLimit> {
+    let plan = TrainPlan::new(design.clone(), seed);
+    let mut trains: Vec<(u32, u16, Vec<Observed>)> = Vec::new();
+    let mut ordered: Vec<&Observed> = observed.iter().collect();
+    ordered.sort_by_key(|observed| observed.sequence);
+    for probe in ordered {
+        let Some(turn) = plan.turn(probe.sequence) else { continue };
+        match trains.last_mut() {
+            Some((train, _, probes)) if *train == turn.train => probes.push(*probe),
+            _ => trains.push((turn.train, turn.arm_index, vec![*probe])),
+        }
+    }
+    let arm_limit = |(index, arm): (usize, &Arm)| {
+        let own = trains.iter().filter(|(_, arm, _)| usize::from(*arm) == index);
+        let trains: Vec<TrainFinding> = own.map(|(_, _, probes)| limit::examine(probes)).collect();
+        ArmLimit { arm: *arm, limit: limit::pool(&trains), trains }
+    };
+    design.arms.iter().enumerate().map(arm_limit).collect()
+}

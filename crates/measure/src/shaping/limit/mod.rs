@@ -1,0 +1,124 @@
+//! Limits of rate, from constant-rate trains: a policer drops (or remarks) what exceeds its token bucket, a shaper makes it wait.
+//!
+//! Both let pass `sigma + rho t` bytes in `t` seconds of overload (RFC 2697's bucket of depth sigma filled at rho). Random loss, a
+//! full queue elsewhere or a competing flow do not, to within a packet: that is what tells a limit from bad luck.
+
+mod ladder;
+mod line;
+mod policer;
+mod shaper;
+
+use model::report::{Estimate, LimitAfter, LimitKind};
+
+use super::Observed;
+
+pub use ladder::{Ladder, NextTrain};
+
+/// Ethernet's header, which layer-2 rates count.
+const FRAME_HEADER: f64 = 14.0;
+/// Trains of one class agree on a rate within this share, and on a burst within [`SAME_BURST`] or a few packets.
+const SAME_RATE: f64 = 0.03;
+const SAME_BURST: f64 = 0.15;
+
+/// A limit of rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    pub kind: LimitKind,
+    /// Layer 3.
+    pub rate_bps: Estimate,
+    /// The same counted with Ethernet headers.
+    pub rate_l2_bps: Estimate,
+    /// Layer 3: what passes at once after a long silence.
+    pub burst_bytes: Estimate,
+    /// Mark of what exceeds the rate, where it is remarked instead of dropped.
+    pub excess_dscp: Option<u8>,
+    pub after: Option<LimitAfter>,
+    /// Share of drops (or of waiting packets) that the bucket explains.
+    pub explained: f64,
+}
+
+/// What one train of one class showed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainFinding {
+    /// Layer 3.
+    pub sent_bps: f64,
+    pub sent_bytes: u64,
+    pub duration_s: f64,
+    pub sent: u64,
+    pub lost: u64,
+    pub limit: Option<Limit>,
+    /// Why losses or delays that were there are not called a limit.
+    pub reason: Option<String>,
+}
+
+/// Examines one train. `train`: settled probes of one class in order of sequence, one direction, of one size.
+pub fn examine(train: &[Observed]) -> TrainFinding {
+    let (Some(first), Some(last)) = (train.first(), train.last()) else { return TrainFinding::default() };
+    let sent = train.len() as u64;
+    let size = f64::from(first.size);
+    let span = (last.sent_ns - first.sent_ns) as f64 / 1e9;
+    let sent_bytes: u64 = train.iter().map(|probe| u64::from(probe.size)).sum();
+    let sent_bps = if span > 0.0 { (sent_bytes as f64 - size) * 8.0 / span } else { 0.0 };
+    let lost = train.iter().filter(|probe| probe.received_ns.is_none()).count() as u64;
+    let mut finding = TrainFinding { sent_bps, sent_bytes, duration_s: span, sent, lost, limit: None, reason: None };
+    if sent_bps <= 0.0 {
+        return finding;
+    }
+    match shaper::find(train, sent_bps) {
+        Ok(Some(limit)) => finding.limit = Some(limit),
+        Ok(None) => match policer::find(train) {
+            Ok(limit) => finding.limit = limit,
+            Err(reason) => finding.reason = Some(reason.to_owned()),
+        },
+        Err(reason) => finding.reason = Some(reason.to_owned()),
+    }
+    finding
+}
+
+/// The limit on which several trains of one class agree: at least half of them and at least two (or the only one) show it alike.
+pub fn pool(findings: &[TrainFinding]) -> Option<Limit> {
+    let limits: Vec<(&TrainFinding, &Limit)> =
+        findings.iter().filter_map(|finding| Some((finding, finding.limit.as_ref()?))).collect();
+    // The longest overload knows best.
+    let weight =
+        |(finding, limit): &(&TrainFinding, &Limit)| (finding.sent_bps - limit.rate_bps.estimate) * finding.duration_s;
+    let best = limits.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)))?;
+    let limit = *best.1;
+    let agrees = |other: &Limit| {
+        let rate = (other.rate_bps.estimate / limit.rate_bps.estimate - 1.0).abs() <= SAME_RATE;
+        let overlap =
+            other.burst_bytes.low <= limit.burst_bytes.high && limit.burst_bytes.low <= other.burst_bytes.high;
+        let burst = (other.burst_bytes.estimate / limit.burst_bytes.estimate.max(1.0) - 1.0).abs() <= SAME_BURST;
+        other.kind == limit.kind && rate && (burst || overlap)
+    };
+    let alike = limits.iter().filter(|(_, other)| agrees(other)).count();
+    (alike >= 2.min(findings.len()) && 2 * alike >= findings.len()).then_some(limit)
+}
+
+/// The limits that this train could not have shown, in words.
+pub fn blind_spot(finding: &TrainFinding) -> String {
+    let kbps = finding.sent_bps / 1e3;
+    // A shaper of half the rate shows once its bucket is empty and its queue is plain to see.
+    let bytes = finding.sent_bps / 2.0 * finding.duration_s / 8.0;
+    format!(
+        "no limit up to {kbps:.0} kbit/s for {:.1} s; a limit above that rate, or of half of it with a burst above {:.0} kB, is invisible",
+        finding.duration_s,
+        bytes / 1e3
+    )
+}
+
+/// Puts the parts together; rates and bytes in layer 3.
+fn limit(kind: LimitKind, size: f64, rate: (f64, f64), burst: (f64, f64), explained: f64) -> Limit {
+    let around =
+        |(value, error): (f64, f64)| Estimate { estimate: value, low: (value - error).max(0.0), high: value + error };
+    let frames = (size + FRAME_HEADER) / size;
+    Limit {
+        kind,
+        rate_bps: around(rate),
+        rate_l2_bps: around((rate.0 * frames, rate.1 * frames)),
+        burst_bytes: around(burst),
+        excess_dscp: None,
+        after: None,
+        explained,
+    }
+}

@@ -1,0 +1,24 @@
+//! Does the path tell classes of traffic apart, and how? Randomise, do not model: each pair holds a subject and a control in
+//! the order of a fair coin, so whatever the network does to all packets alike (bursts, route changes, clocks) exchanges the
+//! labels freely, and only differences by class add up (facts: e-processes of Ville's kind, confidence sequences).
+
+pub mod combine;
+pub mod confidence;
+pub mod evidence;
+pub mod judge;
+pub mod limit;
+pub mod plan;
+
+/// One probe of an experiment in one direction, settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    pub sequence: u32,
+    /// On the sender's clock.
+    pub sent_ns: i64,
+    /// On the receiver's clock; `None`: lost.
+    pub received_ns: Option<i64>,
+    pub tos_sent: wire::Tos,
+    pub tos_received: Option<wire::Tos>,
+    /// Layer 3.
+    pub size: u16,
+}
