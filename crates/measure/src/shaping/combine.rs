@@ -102,18 +102,19 @@ fn by_arm(limits: &[ArmLimit]) -> Vec<ArmLimit> {
             None => arms.push(one.clone()),
         }
     }
+    let all: Vec<TrainFinding> = arms.iter().flat_map(|arm| arm.trains.iter().cloned()).collect();
     for arm in &mut arms {
-        arm.limit = agreed(&arm.trains);
+        arm.limit = agreed(&arm.trains, &all);
     }
     arms
 }
 
 /// The limit of those trains that were fast enough to meet it; none where a faster train met none.
-fn agreed(trains: &[TrainFinding]) -> Option<Limit> {
+fn agreed(trains: &[TrainFinding], all: &[TrainFinding]) -> Option<Limit> {
     let slowest =
         trains.iter().filter(|train| train.limit.is_some()).map(|train| train.sent_bps).fold(f64::INFINITY, f64::min);
     let met: Vec<TrainFinding> = trains.iter().filter(|train| train.sent_bps >= slowest * 0.999).cloned().collect();
-    let limit = limit::pool(&met)?;
+    let limit = limit::pool(&met, all)?;
     let burst_s = |train: &TrainFinding| limit.burst_bytes.high * 8.0 / train.sent_bps.max(1.0);
     let contradicted = met.iter().filter(|train| {
         train.limit.is_none()
@@ -141,7 +142,7 @@ fn apply_limits(verdicts: &mut Verdicts, arms: &[ArmLimit], standard: &Standard)
             }
             (Some(own), None) => Some((verdict_of(own.kind), own)),
             (None, Some(shared)) if was_fast_enough(subject, shared) => {
-                if entry.verdict != Verdict::Blocked {
+                if may_be_named(entry.verdict) {
                     entry.verdict = Verdict::Favoured;
                     entry.trigger = trigger(&subject.arm, &control.arm);
                     add(&mut entry.note, format!("best effort is limited to {}, this class is not", rate(shared)));
@@ -151,7 +152,7 @@ fn apply_limits(verdicts: &mut Verdicts, arms: &[ArmLimit], standard: &Standard)
             _ => None,
         };
         match differs {
-            Some((verdict, limit)) if entry.verdict != Verdict::Blocked => {
+            Some((verdict, limit)) if may_be_named(entry.verdict) => {
                 entry.verdict = verdict;
                 entry.trigger = trigger(&subject.arm, &control.arm);
                 entry.rate_bps = Some(limit.rate_bps);
@@ -224,6 +225,11 @@ fn unknown(subject: Arm, control: Arm, standard: &Standard) -> Differentiation {
         seconds: 0.0,
         note: "asked by trains only".to_owned(),
     }
+}
+
+/// What is blocked has no rate, and what this host does itself is not the path's limit.
+fn may_be_named(so_far: Verdict) -> bool {
+    !matches!(so_far, Verdict::Blocked | Verdict::Void)
 }
 
 fn verdict_of(kind: LimitKind) -> Verdict {

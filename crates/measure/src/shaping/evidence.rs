@@ -6,96 +6,80 @@
 //! at any time (Ville 1939; Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", 2024).
 
 /// Units whose sizes set the scale. Signs are fair given the sizes, so these units are bet on as well, afterwards.
-const SCALE_UNITS: usize = 30;
+const SCALE_PAIRS: usize = 30;
+/// The same where a unit is a block of pairs, of which there are few.
+const SCALE_BLOCKS: usize = 10;
 /// Of a difference where all are (nearly) zero: what a kernel's stamps resolve.
 const LEAST_SCALE_NS: f64 = 2_000.0;
+/// Wealth is kept within these. What is lent at the lower end is nothing to any threshold, what is lost at the upper end no one misses.
+const WEALTH: (f64, f64) = (1e-300, 1e300);
+
 /// A constant bet on one sign of the difference.
 #[derive(Clone, Copy, Debug)]
 struct Bet {
-    /// Per unit, of the wealth.
+    /// Of the wealth, on a difference of `scales`.
     stake: f64,
-    /// So many scales count as one unit.
+    /// Beyond so many scales a difference counts as that.
     scales: f64,
     /// Of the wealth at the start.
     weight: f64,
 }
 
-/// For each sign alike. A mixture needs no estimate of the effect and costs at most the logarithm of the best bet's weight: most has
-/// the one that finds a shift of half a standard deviation, as fast as anything can; the widest are for a few packets
-/// that are very late.
+/// For each sign alike, so the weights are half of all. A mixture needs no estimate of the effect and costs at most the logarithm of
+/// the best bet's weight. Most has one somewhat below the stake that grows fastest at a shift of a third of a standard
+/// deviation: it reaches the threshold a tenth later in the median, and as much earlier in the slowest runs. The widest
+/// is for a few packets that are very late, the narrowest for shifts above the spread.
 const BETS: [Bet; 6] = [
-    Bet { stake: 0.85, scales: 1.8, weight: 0.24 },
-    Bet { stake: 0.45, scales: 2.0, weight: 0.11 },
-    Bet { stake: 0.15, scales: 2.0, weight: 0.04 },
-    Bet { stake: 0.85, scales: 1.0, weight: 0.04 },
-    Bet { stake: 0.8, scales: 8.0, weight: 0.04 },
-    Bet { stake: 0.3, scales: 8.0, weight: 0.03 },
+    Bet { stake: 0.75, scales: 2.2, weight: 0.27 },
+    Bet { stake: 0.4, scales: 2.2, weight: 0.11 },
+    Bet { stake: 0.12, scales: 2.2, weight: 0.03 },
+    Bet { stake: 0.9, scales: 1.0, weight: 0.04 },
+    Bet { stake: 0.8, scales: 8.0, weight: 0.03 },
+    Bet { stake: 0.3, scales: 8.0, weight: 0.02 },
 ];
-const SIDES: usize = 2 * BETS.len();
-
-/// Stake with its sign, scales and weight of every bet.
-fn bets() -> impl Iterator<Item = Bet> {
-    BETS.into_iter().flat_map(|bet| [bet, Bet { stake: -bet.stake, ..bet }])
-}
 
 impl Bet {
-    /// What is left of one after a difference of `x` scales.
-    fn factor(self, x: f64) -> f64 {
-        1.0 + self.stake * (x / self.scales).clamp(-1.0, 1.0)
+    /// The gain (or loss) per unit of wealth from a difference of `x` scales; the bet on the other sign has its opposite.
+    fn gain(self, x: f64) -> f64 {
+        self.stake * (x / self.scales).clamp(-1.0, 1.0)
     }
 }
 
-/// Wealth of one stake, as a mantissa and a logarithm, so that a product of millions neither overflows nor costs a logarithm each.
-#[derive(Clone, Copy, Debug)]
-struct Wealth {
-    mantissa: f64,
-    ln: f64,
+/// What the bets on each sign have become.
+type Wealths = [[f64; 2]; BETS.len()];
+
+fn at_start() -> Wealths {
+    BETS.map(|bet| [bet.weight; 2])
 }
 
-impl Wealth {
-    const ONE: Wealth = Wealth { mantissa: 1.0, ln: 0.0 };
-
-    fn times(&mut self, factor: f64) {
-        self.mantissa *= factor;
-        if !(1e-100..1e100).contains(&self.mantissa) {
-            self.ln += self.mantissa.max(f64::MIN_POSITIVE).ln();
-            self.mantissa = 1.0;
-        }
-    }
-
-    fn ln(self) -> f64 {
-        self.ln + self.mantissa.ln()
-    }
-}
-
-/// ln of the sum of numbers given by their logarithms.
-fn ln_sum<const N: usize>(logarithms: [f64; N]) -> f64 {
-    let largest = logarithms.into_iter().fold(f64::NEG_INFINITY, f64::max);
-    if !largest.is_finite() {
-        return largest;
-    }
-    largest + logarithms.into_iter().map(|ln| (ln - largest).exp()).sum::<f64>().ln()
+fn total(wealths: &Wealths) -> f64 {
+    wealths.iter().flatten().sum()
 }
 
 /// Against "the subject is as fast as the control". Differences are subject minus control.
 #[derive(Clone, Debug)]
 pub struct DelayEvidence {
     first: Vec<f64>,
+    scale_units: usize,
     scale: Option<f64>,
-    wealth: [Wealth; SIDES],
-    count: u64,
+    wealths: Wealths,
     peak: f64,
-}
-
-impl Default for DelayEvidence {
-    fn default() -> DelayEvidence {
-        DelayEvidence::new()
-    }
+    count: u64,
 }
 
 impl DelayEvidence {
-    pub fn new() -> DelayEvidence {
-        DelayEvidence { first: Vec::new(), scale: None, wealth: [Wealth::ONE; SIDES], count: 0, peak: 0.0 }
+    /// Units are pairs.
+    pub fn of_pairs() -> DelayEvidence {
+        DelayEvidence::new(SCALE_PAIRS)
+    }
+
+    /// Units are blocks of pairs.
+    pub fn of_blocks() -> DelayEvidence {
+        DelayEvidence::new(SCALE_BLOCKS)
+    }
+
+    fn new(scale_units: usize) -> DelayEvidence {
+        DelayEvidence { first: Vec::new(), scale_units, scale: None, wealths: at_start(), peak: 1.0, count: 0 }
     }
 
     pub fn push(&mut self, difference_ns: f64) {
@@ -107,7 +91,7 @@ impl DelayEvidence {
             Some(scale) => self.bet(difference_ns / scale),
             None => {
                 self.first.push(difference_ns);
-                if self.first.len() == SCALE_UNITS {
+                if self.first.len() == self.scale_units {
                     let scale = scale_of(&self.first);
                     self.scale = Some(scale);
                     for difference in std::mem::take(&mut self.first) {
@@ -119,24 +103,23 @@ impl DelayEvidence {
     }
 
     fn bet(&mut self, x: f64) {
-        for (wealth, bet) in self.wealth.iter_mut().zip(bets()) {
-            wealth.times(bet.factor(x));
+        for (wealth, bet) in self.wealths.iter_mut().zip(BETS) {
+            let gain = bet.gain(x);
+            wealth[0] = (wealth[0] * (1.0 + gain)).clamp(WEALTH.0, WEALTH.1);
+            wealth[1] = (wealth[1] * (1.0 - gain)).clamp(WEALTH.0, WEALTH.1);
         }
-        self.peak = self.peak.max(self.log10_e());
+        self.peak = self.peak.max(self.e_value());
     }
 
-    /// Decimal logarithm of the e-value as it stands.
-    pub fn log10_e(&self) -> f64 {
-        let mut logarithms = [f64::NEG_INFINITY; SIDES];
-        for ((ln, wealth), bet) in logarithms.iter_mut().zip(&self.wealth).zip(bets()) {
-            *ln = wealth.ln() + bet.weight.ln();
-        }
-        ln_sum(logarithms) / std::f64::consts::LN_10
+    /// As it stands. Until the scale is known nothing is bet, and 0 stands for what the first units' bets may turn out to be: a mean
+    /// of this and another e-process is then never more than the mean of two martingales.
+    pub fn e_value(&self) -> f64 {
+        if self.scale.is_some() { total(&self.wealths) } else { 0.0 }
     }
 
-    /// The largest it has been.
+    /// Decimal logarithm of the largest it has been.
     pub fn peak_log10_e(&self) -> f64 {
-        self.peak
+        self.peak.log10()
     }
 
     pub fn count(&self) -> u64 {
@@ -153,20 +136,22 @@ pub(super) fn scale_of(differences: &[f64]) -> f64 {
 
 /// Against "subject and control are lost alike". Only units in which exactly one was lost say anything; of m of them with x
 /// losses of the subject the e-value is 2^m B(x+1/2, m-x+1/2) / B(1/2, 1/2), the mixture over all probabilities by Jeffreys' prior.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct LossEvidence {
-    ln: f64,
-    peak_ln: f64,
+    e: f64,
+    peak: f64,
     subject: u64,
     control: u64,
     count: u64,
 }
 
-impl LossEvidence {
-    pub fn new() -> LossEvidence {
-        LossEvidence::default()
+impl Default for LossEvidence {
+    fn default() -> LossEvidence {
+        LossEvidence { e: 1.0, peak: 1.0, subject: 0, control: 0, count: 0 }
     }
+}
 
+impl LossEvidence {
     pub fn push(&mut self, subject_lost: bool, control_lost: bool) {
         self.count += 1;
         if subject_lost == control_lost {
@@ -176,16 +161,17 @@ impl LossEvidence {
         let chance = *own as f64 + 0.5;
         *own += 1;
         // The ratio of successive e-values: twice the probability that the mixture gave to what happened.
-        self.ln += (2.0 * chance / (self.subject + self.control) as f64).ln();
-        self.peak_ln = self.peak_ln.max(self.ln);
+        self.e = (self.e * 2.0 * chance / (self.subject + self.control) as f64).clamp(WEALTH.0, WEALTH.1);
+        self.peak = self.peak.max(self.e);
     }
 
-    pub fn log10_e(&self) -> f64 {
-        self.ln / std::f64::consts::LN_10
+    pub fn e_value(&self) -> f64 {
+        self.e
     }
 
+    /// Decimal logarithm of the largest it has been.
     pub fn peak_log10_e(&self) -> f64 {
-        self.peak_ln / std::f64::consts::LN_10
+        self.peak.log10()
     }
 
     /// Units in which only the subject was lost, and only the control.
@@ -198,7 +184,8 @@ impl LossEvidence {
     }
 }
 
-/// The mean of the delay's and the loss's e-value, which is an e-value whatever they have to do with each other.
+/// The mean of the delay's and the loss's e-value, which is an e-value whatever they have to do with each other: both bet on coins
+/// that are fair given everything else, so both are martingales in one and the same history.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Combined {
     peak: f64,
@@ -206,67 +193,63 @@ pub struct Combined {
 
 impl Combined {
     /// Both as they stand after the same unit.
-    pub fn push(&mut self, delay_log10: f64, loss_log10: f64) {
-        let halves = [delay_log10, loss_log10].map(|log10| (log10 - 2f64.log10()) * std::f64::consts::LN_10);
-        self.peak = self.peak.max(ln_sum(halves) / std::f64::consts::LN_10);
+    pub fn push(&mut self, delay: &DelayEvidence, loss: &LossEvidence) {
+        self.peak = self.peak.max((delay.e_value() + loss.e_value()) / 2.0);
     }
 
+    /// Minus infinity before the first unit.
     pub fn peak_log10_e(&self) -> f64 {
-        self.peak
+        self.peak.log10()
     }
 }
 
 /// An e-detector for endless monitoring: the sum of e-processes begun at every unit, in Shiryaev's and Roberts' recursion
 /// M <- (M + 1) L (Shin, Ramdas and Rinaldo, "E-detectors", 2024). Without a change the mean time to `M >= c` is at least c units.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Detector {
     first: Vec<f64>,
     scale: Option<f64>,
-    delay: [f64; SIDES],
-    loss: [f64; SIDES],
-}
-
-impl Default for Detector {
-    fn default() -> Detector {
-        Detector { first: Vec::new(), scale: None, delay: [0.0; SIDES], loss: [0.0; SIDES] }
-    }
+    delay: Wealths,
+    loss: Wealths,
 }
 
 impl Detector {
     /// `difference_ns`: where both arrived.
     pub fn push(&mut self, difference_ns: Option<f64>, subject_lost: bool, control_lost: bool) {
         if let Some(difference) = difference_ns.filter(|difference| !difference.is_nan()) {
-            let scale = self.scale.or_else(|| {
-                self.first.push(difference);
-                (self.first.len() == SCALE_UNITS).then(|| scale_of(&std::mem::take(&mut self.first)))
-            });
-            self.scale = scale;
-            if let Some(scale) = scale {
-                step(&mut self.delay, difference / scale);
+            match self.scale {
+                Some(scale) => step(&mut self.delay, |bet| bet.gain(difference / scale)),
+                None => {
+                    self.first.push(difference);
+                    if self.first.len() == SCALE_PAIRS {
+                        self.scale = Some(scale_of(&std::mem::take(&mut self.first)));
+                    }
+                }
             }
         }
         if subject_lost != control_lost {
-            // A whole scale of every bet.
-            step(&mut self.loss, if subject_lost { 8.0 } else { -8.0 });
+            let sign = if subject_lost { 1.0 } else { -1.0 };
+            step(&mut self.loss, |bet| sign * bet.stake);
         }
     }
 
     /// Decimal logarithm of the detector.
     pub fn log10(&self) -> f64 {
-        let weighted = |sums: &[f64; SIDES]| sums.iter().zip(bets()).map(|(sum, bet)| sum * bet.weight).sum::<f64>();
-        ((weighted(&self.delay) + weighted(&self.loss)) / 2.0).max(f64::MIN_POSITIVE).log10()
+        ((total(&self.delay) + total(&self.loss)) / 2.0).max(f64::MIN_POSITIVE).log10()
     }
 
     /// A change was taken note of: watch for the next.
     pub fn reset(&mut self) {
-        self.delay = [0.0; SIDES];
-        self.loss = [0.0; SIDES];
+        self.delay = Wealths::default();
+        self.loss = Wealths::default();
     }
 }
 
-fn step(sums: &mut [f64; SIDES], x: f64) {
-    for (sum, bet) in sums.iter_mut().zip(bets()) {
-        *sum = ((*sum + 1.0) * bet.factor(x)).min(1e300);
+fn step(sums: &mut Wealths, gain: impl Fn(Bet) -> f64) {
+    for (sum, bet) in sums.iter_mut().zip(BETS) {
+        let gain = gain(bet);
+        sum[0] = ((sum[0] + bet.weight) * (1.0 + gain)).min(WEALTH.1);
+        sum[1] = ((sum[1] + bet.weight) * (1.0 - gain)).min(WEALTH.1);
     }
 }
 

@@ -39,7 +39,11 @@ pub struct PairJudge {
 
 impl PairJudge {
     pub fn new(design: &PairDesign, standard: &Standard, seed: u64) -> PairJudge {
-        let cases = design.hypotheses.iter().map(|hypothesis| Case::new(*hypothesis, standard)).collect();
+        let cases = design
+            .hypotheses
+            .iter()
+            .map(|hypothesis| Case::new(*hypothesis, design.block_rounds / 2, standard))
+            .collect();
         PairJudge { plan: PairPlan::new(design.clone(), seed), standard: *standard, cases }
     }
 
@@ -50,19 +54,21 @@ impl PairJudge {
         }
     }
 
-    /// Named or `none`: more pairs would not change it, except to refine.
+    /// Named or `none`: more pairs would not change it, except to refine. Cheap enough to be asked every second.
     pub fn is_decided(&self, hypothesis: u16) -> bool {
         self.cases
             .get(usize::from(hypothesis))
-            .is_some_and(|case| case.verdict(&self.standard).0 != Verdict::Inconclusive)
+            .is_some_and(|case| case.verdict(&self.standard, self.is_diverse()).0 != Verdict::Inconclusive)
+    }
+
+    /// The path is chosen by port.
+    fn is_diverse(&self) -> bool {
+        self.cases.iter().any(|case| case.hypothesis.purpose == Purpose::PathDiversity && case.fired(&self.standard))
     }
 
     /// By index of hypothesis.
     pub fn findings(&self) -> Vec<Judged> {
-        let diverse = self
-            .cases
-            .iter()
-            .any(|case| case.hypothesis.purpose == Purpose::PathDiversity && case.fired(&self.standard));
+        let diverse = self.is_diverse();
         let judged = |(index, case): (usize, &Case)| Judged {
             hypothesis: index as u16,
             ports: case.hypothesis.ports,
@@ -79,6 +85,8 @@ struct Case {
     hypothesis: Hypothesis,
     waiting: Option<(u32, bool, Observed)>,
     block: Block,
+    /// Pairs of half a block.
+    half_block: u32,
     delay: DelayEvidence,
     loss: LossEvidence,
     combined: Combined,
@@ -97,17 +105,20 @@ struct Case {
 struct Block {
     number: Option<u32>,
     differences: Vec<f64>,
-    lost: [u64; 2],
+    /// More losses of the subject than of the control, by halves of the block's pairs.
+    losses: [i64; 2],
+    pairs: u32,
 }
 
 impl Case {
-    fn new(hypothesis: Hypothesis, standard: &Standard) -> Case {
+    fn new(hypothesis: Hypothesis, half_block: u32, standard: &Standard) -> Case {
         Case {
             hypothesis,
             waiting: None,
             block: Block::default(),
-            delay: DelayEvidence::new(),
-            loss: LossEvidence::new(),
+            half_block,
+            delay: if is_one_flow(&hypothesis) { DelayEvidence::of_pairs() } else { DelayEvidence::of_blocks() },
+            loss: LossEvidence::default(),
             combined: Combined::default(),
             median: MedianShift::new(standard.alpha_none),
             tail: TailShift::new(standard.alpha_none),
@@ -148,7 +159,7 @@ impl Case {
             }
             self.loss_difference.push(lost[0], lost[1]);
         }
-        if self.hypothesis.ports == Ports::OneFlow && self.hypothesis.purpose == Purpose::Difference {
+        if is_one_flow(&self.hypothesis) {
             self.unit(difference, lost);
             return;
         }
@@ -157,8 +168,9 @@ impl Case {
         }
         self.block.number = Some(turn.block);
         self.block.differences.extend(difference);
-        self.block.lost[0] += u64::from(lost[0]);
-        self.block.lost[1] += u64::from(lost[1]);
+        let half = usize::from(self.block.pairs >= self.half_block);
+        self.block.losses[half] += i64::from(lost[0]) - i64::from(lost[1]);
+        self.block.pairs += 1;
     }
 
     fn unit(&mut self, difference: Option<f64>, lost: [bool; 2]) {
@@ -166,24 +178,28 @@ impl Case {
             self.delay.push(difference);
         }
         self.loss.push(lost[0], lost[1]);
-        self.combined.push(self.delay.log10_e(), self.loss.log10_e());
+        self.combined.push(&self.delay, &self.loss);
     }
 
     /// Ports are what the coin was tossed for, so the block is the unit: a port on a slower path delays all of its packets.
     fn end_block(&mut self) {
         let mut block = std::mem::take(&mut self.block);
-        let lost = [block.lost[0] > block.lost[1], block.lost[1] > block.lost[0]];
         match self.hypothesis.purpose {
-            Purpose::Difference => self.unit(median(&mut block.differences), lost),
+            Purpose::Difference => {
+                let more = block.losses[0] + block.losses[1];
+                self.unit(median(&mut block.differences), [more > 0, more < 0]);
+            }
             Purpose::PathDiversity => {
                 // Do the ports differ in the same sense in both halves of the block? If the port means nothing, the halves'
                 // signs are independent fair coins, and so is their product.
                 let middle = block.differences.len() / 2;
                 let (first, second) = block.differences.split_at_mut(middle);
-                if let (Some(first), Some(second)) = (median(first), median(second)) {
+                let delay = median(first).zip(median(second)).map(|(first, second)| {
                     let size = (first.abs() * second.abs()).sqrt();
-                    self.unit(Some(if (first > 0.0) == (second > 0.0) { size } else { -size }), [false; 2]);
-                }
+                    if (first > 0.0) == (second > 0.0) { size } else { -size }
+                });
+                let loss = block.losses[0].signum() * block.losses[1].signum();
+                self.unit(delay, [loss > 0, loss < 0]);
             }
         }
     }
@@ -197,13 +213,13 @@ impl Case {
     }
 
     /// The verdict and flags that say more of it.
-    fn verdict(&self, standard: &Standard) -> (Verdict, Vec<&'static str>) {
+    fn verdict(&self, standard: &Standard, diverse: bool) -> (Verdict, Vec<&'static str>) {
         let pairs = self.pairs.max(1) as f64;
         let losses = self.lost.map(|lost| lost as f64 / pairs);
         let (delay, loss) = (standard.least_delay_ms * 1e6, standard.least_loss);
-        let equivalent = self.is_equivalent(standard);
+        let equivalent = || self.is_equivalent(standard, diverse);
         if !self.fired(standard) || self.pairs < LEAST_PAIRS {
-            return (if equivalent { Verdict::None } else { Verdict::Inconclusive }, Vec::new());
+            return (if equivalent() { Verdict::None } else { Verdict::Inconclusive }, Vec::new());
         }
         // The combined e-value is the mean of both: each may claim its half of it.
         let half = Case::threshold(standard) + 2f64.log10();
@@ -224,27 +240,30 @@ impl Case {
             };
             return (verdict, Vec::new());
         }
-        let median = self.median.interval().map_or(0.0, |interval| interval.estimate);
-        let tail = if self.tail.is_beyond(delay) { self.tail.interval() } else { None };
-        let shift = if median.abs() >= delay { median } else { tail.map_or(0.0, |interval| interval.estimate) };
-        if by_delay && shift.abs() >= delay {
-            return (if shift > 0.0 { Verdict::Delayed } else { Verdict::Favoured }, Vec::new());
+        if by_delay {
+            let median = self.median.estimate().unwrap_or(0.0);
+            let tail = || self.tail.interval().filter(|_| self.tail.is_beyond(delay));
+            let shift = if median.abs() >= delay { median } else { tail().map_or(0.0, |interval| interval.estimate) };
+            if shift.abs() >= delay {
+                return (if shift > 0.0 { Verdict::Delayed } else { Verdict::Favoured }, Vec::new());
+            }
         }
-        (if equivalent { Verdict::None } else { Verdict::Inconclusive }, vec![TOO_SMALL])
+        (if equivalent() { Verdict::None } else { Verdict::Inconclusive }, vec![TOO_SMALL])
     }
 
-    /// All three confidence sequences lie within the least differences that matter.
-    fn is_equivalent(&self, standard: &Standard) -> bool {
-        let within = |interval: Interval, margin: f64| interval.low >= -margin && interval.high <= margin;
+    /// All three confidence sequences lie within the least differences that matter. They take pairs as units, which on fresh ports holds
+    /// only as long as ports do not choose paths.
+    fn is_equivalent(&self, standard: &Standard, diverse: bool) -> bool {
         let delay = standard.least_delay_ms * 1e6;
         self.hypothesis.purpose == Purpose::Difference
-            && within(self.loss_difference.interval(), standard.least_loss)
-            && self.median.interval().is_some_and(|interval| within(interval, delay))
+            && !(diverse && self.hypothesis.ports == Ports::Fresh)
+            && self.loss_difference.is_within(standard.least_loss)
             && self.tail.is_within(delay)
+            && self.median.is_within(delay)
     }
 
     fn finding(&self, standard: &Standard, diverse: bool) -> Differentiation {
-        let (verdict, flags) = self.verdict(standard);
+        let (verdict, flags) = self.verdict(standard, diverse);
         let mut flags: Vec<String> = flags.into_iter().map(str::to_owned).collect();
         if diverse && self.hypothesis.ports == Ports::Fresh {
             flags.push(PATH_DIVERSITY.to_owned());
@@ -259,7 +278,7 @@ impl Case {
             flow_rule: None,
             error_rate: ErrorRate { kind: ErrorRateKind::PerRun, value: standard.alpha },
             hypotheses: standard.hypotheses,
-            log10_e: Log10E { delay: finite(self.delay.peak_log10_e()), loss: finite(self.loss.peak_log10_e()) },
+            log10_e: Log10E { delay: self.delay.peak_log10_e(), loss: self.loss.peak_log10_e() },
             delay_shift_ms: self.median.interval().map(|interval| estimate(interval, 1e-6)),
             p95_shift_ms: self.tail.interval().map(|interval| estimate(interval, 1e-6)),
             loss_shift: (self.pairs > 0).then(|| estimate(self.loss_difference.interval(), 1.0)),
@@ -272,14 +291,17 @@ impl Case {
             location: None,
             pairs: self.pairs,
             seconds,
-            note: self.note(standard, verdict, seconds),
+            note: self.note(standard, verdict, seconds, diverse && self.hypothesis.ports == Ports::Fresh),
         }
     }
 
-    fn note(&self, standard: &Standard, verdict: Verdict, seconds: f64) -> String {
+    fn note(&self, standard: &Standard, verdict: Verdict, seconds: f64, by_port: bool) -> String {
         let mut parts = Vec::new();
         if self.pairs == 0 {
             parts.push("no pair was seen".to_owned());
+        } else if verdict == Verdict::Inconclusive && by_port {
+            parts
+                .push("the path is chosen by port, so that fresh ports cannot show the classes to be alike".to_owned());
         } else if verdict == Verdict::Inconclusive {
             let missing = self.missing(standard);
             parts.push(format!("not enough data: {missing}"));
@@ -295,17 +317,15 @@ impl Case {
 
     /// What would change `inconclusive`.
     fn missing(&self, standard: &Standard) -> String {
-        let beyond = |interval: Option<Interval>, margin: f64| {
-            interval.is_none_or(|interval| interval.low < -margin || interval.high > margin)
-        };
+        let delay = standard.least_delay_ms * 1e6;
         let mut open = Vec::new();
-        if beyond(Some(self.loss_difference.interval()), standard.least_loss) {
+        if !self.loss_difference.is_within(standard.least_loss) {
             open.push(format!("loss is not known to within {:.2} pp", standard.least_loss * 100.0));
         }
-        if beyond(self.median.interval(), standard.least_delay_ms * 1e6) {
+        if !self.median.is_within(delay) {
             open.push(format!("delay is not known to within {} ms", standard.least_delay_ms));
         }
-        if !self.tail.is_within(standard.least_delay_ms * 1e6) {
+        if !self.tail.is_within(delay) {
             open.push("the slowest packets are not known well enough".to_owned());
         }
         if open.is_empty() {
@@ -315,6 +335,11 @@ impl Case {
     }
 }
 
+/// The coin was tossed for each pair by itself; otherwise it was tossed for the ports of a block.
+fn is_one_flow(hypothesis: &Hypothesis) -> bool {
+    hypothesis.ports == Ports::OneFlow && hypothesis.purpose == Purpose::Difference
+}
+
 /// What a probe's time on the way seems to be across two clocks.
 fn delay_of(observed: &Observed) -> Option<i64> {
     observed.received_ns.map(|received| received.saturating_sub(observed.sent_ns))
@@ -322,11 +347,6 @@ fn delay_of(observed: &Observed) -> Option<i64> {
 
 fn estimate(interval: Interval, unit: f64) -> Estimate {
     Estimate { estimate: interval.estimate * unit, low: interval.low * unit, high: interval.high * unit }
-}
-
-/// JSON has no infinities.
-fn finite(value: f64) -> f64 {
-    value.clamp(-1e6, 1e6)
 }
 
 fn median(values: &mut [f64]) -> Option<f64> {
@@ -375,8 +395,10 @@ pub fn judge_trains(design: &TrainDesign, seed: u64, observed: &[Observed]) -> V
     }
     let arm_limit = |(index, arm): (usize, &Arm)| {
         let own = trains.iter().filter(|(_, arm, _)| usize::from(*arm) == index);
-        let trains: Vec<TrainFinding> = own.map(|(_, _, probes)| limit::examine(probes)).collect();
-        ArmLimit { arm: *arm, limit: limit::pool(&trains), trains }
+        ArmLimit { arm: *arm, trains: own.map(|(_, _, probes)| limit::examine(probes)).collect(), limit: None }
     };
-    design.arms.iter().enumerate().map(arm_limit).collect()
+    let mut arms: Vec<ArmLimit> = design.arms.iter().enumerate().map(arm_limit).collect();
+    let all: Vec<TrainFinding> = arms.iter().flat_map(|arm| arm.trains.iter().cloned()).collect();
+    arms.iter_mut().for_each(|arm| arm.limit = limit::pool(&arm.trains, &all));
+    arms
 }

@@ -23,6 +23,11 @@ impl LossDifference {
         }
     }
 
+    /// Differs by less than `margin`, at all times.
+    pub fn is_within(&self, margin: f64) -> bool {
+        self.signs.are_within(margin, self.alpha)
+    }
+
     /// -1 to 1 before the first pair.
     pub fn interval(&self) -> Interval {
         if self.signs.count() == 0 {

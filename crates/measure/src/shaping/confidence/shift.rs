@@ -5,7 +5,7 @@ use super::betting::{ln_mixture, root};
 use super::histogram::Histogram;
 use crate::shaping::evidence::scale_of;
 
-/// Differences that set the scale.
+/// Differences that set the scale, and are not bet on: which values they take decides how much is staked.
 const SCALE_PAIRS: usize = 20;
 /// Beyond 2.25 times `scale_of`, about three standard deviations, a difference counts as that: less would waste a
 /// normal path's information, more would let single spikes speak.
@@ -33,41 +33,60 @@ impl MedianShift {
         if difference_ns.is_nan() {
             return;
         }
-        self.differences.push(difference_ns);
-        if self.clip.is_none() {
-            self.first.push(difference_ns);
-            if self.first.len() == SCALE_PAIRS {
-                self.clip = Some(CLIP * scale_around_median(&std::mem::take(&mut self.first)));
-            }
+        if self.clip.is_some() {
+            self.differences.push(difference_ns);
+            return;
+        }
+        self.first.push(difference_ns);
+        if self.first.len() == SCALE_PAIRS {
+            self.clip = Some(CLIP * scale_around_median(&std::mem::take(&mut self.first)));
         }
     }
 
     /// `None` before the scale is known.
-    pub fn interval(&self) -> Option<Interval> {
+    pub fn estimate(&self) -> Option<f64> {
         let clip = self.clip?;
-        let low = self.differences.bins().next()?.0 - clip;
-        let high = self.differences.bins().next_back()?.0 + clip;
-        let bins: Vec<(f64, f64)> = self.differences.bins().map(|(value, count)| (value, count as f64)).collect();
+        let bins = self.bins();
+        let (low, high) = (bins.first()?.0 - clip, bins.last()?.0 + clip);
         let score = |centre: f64| {
             bins.iter().map(|(value, count)| count * ((value - centre) / clip).clamp(-1.0, 1.0)).sum::<f64>()
         };
-        let estimate = root(low, high, |centre| -score(centre));
+        Some(root(low, high, |centre| -score(centre)))
+    }
+
+    /// `None` before the scale is known.
+    pub fn interval(&self) -> Option<Interval> {
+        let (clip, estimate) = (self.clip?, self.estimate()?);
+        let bins = self.bins();
         let limit = -self.alpha.ln();
-        // Wealth of betting that the differences lie above the centre (sign 1) or below it (-1).
-        let wealth = |centre: f64, sign: f64| {
-            ln_mixture(&MIXTURE, |stake| {
-                let term = |(value, count): &(f64, f64)| {
-                    count * (sign * stake * ((value - centre) / clip).clamp(-1.0, 1.0)).ln_1p()
-                };
-                bins.iter().map(term).sum()
-            })
-        };
+        let (low, high) = (bins.first()?.0 - clip, bins.last()?.0 + clip);
         Some(Interval {
             estimate,
-            low: root(low, high, |centre| limit - wealth(centre, 1.0)),
-            high: root(low, high, |centre| wealth(centre, -1.0) - limit),
+            low: root(low, estimate, |centre| limit - ln_wealth(&bins, centre, clip, 1.0)),
+            high: root(estimate, high, |centre| ln_wealth(&bins, centre, clip, -1.0) - limit),
         })
     }
+
+    /// The centre differs by less than `margin_ns` from zero, at all times: what the interval would say, without looking for its ends.
+    pub fn is_within(&self, margin_ns: f64) -> bool {
+        let Some(clip) = self.clip else { return false };
+        let bins = self.bins();
+        let limit = -self.alpha.ln();
+        ln_wealth(&bins, -margin_ns, clip, 1.0) >= limit && ln_wealth(&bins, margin_ns, clip, -1.0) >= limit
+    }
+
+    fn bins(&self) -> Vec<(f64, f64)> {
+        self.differences.bins().map(|(value, count)| (value, count as f64)).collect()
+    }
+}
+
+/// Of betting that the differences lie above the centre (sign 1) or below it (-1).
+fn ln_wealth(bins: &[(f64, f64)], centre: f64, clip: f64, sign: f64) -> f64 {
+    ln_mixture(&MIXTURE, |stake| {
+        let term =
+            |(value, count): &(f64, f64)| count * (sign * stake * ((value - centre) / clip).clamp(-1.0, 1.0)).ln_1p();
+        bins.iter().map(term).sum()
+    })
 }
 
 /// `scale_of` what is left when the median is taken off, so that a large shift is not taken for spread.

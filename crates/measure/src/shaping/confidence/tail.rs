@@ -102,7 +102,7 @@ impl TailShift {
             }
             signs
         };
-        signs.lower(self.alpha) >= -TAIL_SHARE && signs.upper(self.alpha) <= TAIL_SHARE
+        signs.are_within(TAIL_SHARE, self.alpha)
     }
 
     /// The tails differ by at least `least_ns`, and beyond doubt in this direction.

@@ -6,6 +6,7 @@
 mod ladder;
 mod line;
 mod policer;
+mod pool;
 mod shaper;
 
 use model::report::{Estimate, LimitAfter, LimitKind};
@@ -13,13 +14,10 @@ use model::report::{Estimate, LimitAfter, LimitKind};
 use super::Observed;
 
 pub use ladder::{Ladder, NextTrain};
+pub use pool::pool;
 
 /// Ethernet's header, which layer-2 rates count.
 const FRAME_HEADER: f64 = 14.0;
-/// Trains of one class agree on a rate within this share, and on a burst within [`SAME_BURST`] or a few packets.
-const SAME_RATE: f64 = 0.03;
-const SAME_BURST: f64 = 0.15;
-
 /// A limit of rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limit {
@@ -32,6 +30,10 @@ pub struct Limit {
     pub burst_bytes: Estimate,
     /// Mark of what exceeds the rate, where it is remarked instead of dropped.
     pub excess_dscp: Option<u8>,
+    /// What one train sent before the limit showed.
+    pub onset: LimitAfter,
+    /// The limit starts after this much, and that is not its bucket's depth: several trains show that it does not fill up again,
+    /// or faster than a bucket could.
     pub after: Option<LimitAfter>,
     /// Share of drops (or of waiting packets) that the bucket explains.
     pub explained: f64,
@@ -40,6 +42,9 @@ pub struct Limit {
 /// What one train of one class showed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainFinding {
+    /// On the sender's clock: the first packet, and when the last one had left any queue.
+    pub began_ns: i64,
+    pub ended_ns: i64,
     /// Layer 3.
     pub sent_bps: f64,
     pub sent_bytes: u64,
@@ -60,7 +65,20 @@ pub fn examine(train: &[Observed]) -> TrainFinding {
     let sent_bytes: u64 = train.iter().map(|probe| u64::from(probe.size)).sum();
     let sent_bps = if span > 0.0 { (sent_bytes as f64 - size) * 8.0 / span } else { 0.0 };
     let lost = train.iter().filter(|probe| probe.received_ns.is_none()).count() as u64;
-    let mut finding = TrainFinding { sent_bps, sent_bytes, duration_s: span, sent, lost, limit: None, reason: None };
+    let delays =
+        || train.iter().filter_map(|probe| probe.received_ns.map(|received| received.saturating_sub(probe.sent_ns)));
+    let wait = delays().next_back().zip(delays().min()).map_or(0, |(last, least)| last.saturating_sub(least));
+    let mut finding = TrainFinding {
+        began_ns: first.sent_ns,
+        ended_ns: last.sent_ns.saturating_add(wait),
+        sent_bps,
+        sent_bytes,
+        duration_s: span,
+        sent,
+        lost,
+        limit: None,
+        reason: None,
+    };
     if sent_bps <= 0.0 {
         return finding;
     }
@@ -73,26 +91,6 @@ pub fn examine(train: &[Observed]) -> TrainFinding {
         Err(reason) => finding.reason = Some(reason.to_owned()),
     }
     finding
-}
-
-/// The limit on which several trains of one class agree: at least half of them and at least two (or the only one) show it alike.
-pub fn pool(findings: &[TrainFinding]) -> Option<Limit> {
-    let limits: Vec<(&TrainFinding, &Limit)> =
-        findings.iter().filter_map(|finding| Some((finding, finding.limit.as_ref()?))).collect();
-    // The longest overload knows best.
-    let weight =
-        |(finding, limit): &(&TrainFinding, &Limit)| (finding.sent_bps - limit.rate_bps.estimate) * finding.duration_s;
-    let best = limits.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)))?;
-    let limit = *best.1;
-    let agrees = |other: &Limit| {
-        let rate = (other.rate_bps.estimate / limit.rate_bps.estimate - 1.0).abs() <= SAME_RATE;
-        let overlap =
-            other.burst_bytes.low <= limit.burst_bytes.high && limit.burst_bytes.low <= other.burst_bytes.high;
-        let burst = (other.burst_bytes.estimate / limit.burst_bytes.estimate.max(1.0) - 1.0).abs() <= SAME_BURST;
-        other.kind == limit.kind && rate && (burst || overlap)
-    };
-    let alike = limits.iter().filter(|(_, other)| agrees(other)).count();
-    (alike >= 2.min(findings.len()) && 2 * alike >= findings.len()).then_some(limit)
 }
 
 /// The limits that this train could not have shown, in words.
@@ -108,7 +106,7 @@ pub fn blind_spot(finding: &TrainFinding) -> String {
 }
 
 /// Puts the parts together; rates and bytes in layer 3.
-fn limit(kind: LimitKind, size: f64, rate: (f64, f64), burst: (f64, f64), explained: f64) -> Limit {
+fn limit(kind: LimitKind, size: f64, rate: (f64, f64), burst: (f64, f64), onset: LimitAfter, explained: f64) -> Limit {
     let around =
         |(value, error): (f64, f64)| Estimate { estimate: value, low: (value - error).max(0.0), high: value + error };
     let frames = (size + FRAME_HEADER) / size;
@@ -118,6 +116,7 @@ fn limit(kind: LimitKind, size: f64, rate: (f64, f64), burst: (f64, f64), explai
         rate_l2_bps: around((rate.0 * frames, rate.1 * frames)),
         burst_bytes: around(burst),
         excess_dscp: None,
+        onset,
         after: None,
         explained,
     }

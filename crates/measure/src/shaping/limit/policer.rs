@@ -1,7 +1,7 @@
 //! A policer: what exceeds the bucket is dropped or remarked, and nothing waits (Flach et al., "An Internet-Wide Analysis of
 //! Traffic Policing", SIGCOMM 2016; here both bounds of the bucket are held to a packet, which random loss cannot keep).
 
-use model::report::LimitKind;
+use model::report::{LimitAfter, LimitKind};
 
 use super::{Limit, limit};
 use crate::shaping::Observed;
@@ -70,7 +70,10 @@ pub(super) fn find(train: &[Observed]) -> Result<Option<Limit>, &'static str> {
     }
     let rate = (bucket.slope * 8.0, (3.0 * bucket.slope_error * 8.0).max(0.002 * bucket.slope * 8.0));
     let burst = (bucket.intercept.max(size), 3.0 * bucket.intercept_error + size);
-    let mut found = limit(LimitKind::Policer, size, rate, burst, explained);
+    let onset = all.iter().position(|one| one.2 && fits(one)).map_or(0, |place| place as u64);
+    let onset =
+        LimitAfter { bytes: onset * first.size as u64, seconds: all.get(onset as usize).map_or(0.0, |one| one.0) };
+    let mut found = limit(LimitKind::Policer, size, rate, burst, onset, explained);
     found.excess_dscp = remarked;
     Ok(Some(found))
 }

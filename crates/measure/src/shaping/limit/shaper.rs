@@ -1,6 +1,6 @@
 //! A shaper: what exceeds the bucket waits, so that packets leave at its rate, until its queue is full as well.
 
-use model::report::LimitKind;
+use model::report::{LimitAfter, LimitKind};
 
 use super::{Limit, limit, line};
 use crate::shaping::Observed;
@@ -67,5 +67,8 @@ pub(super) fn find(train: &[Observed], sent_bps: f64) -> Result<Option<Limit>, &
     // A burst of sigma passes at the rate it came: what left beyond rho t since the first packet.
     let error = 3.0 * served.intercept_error + size;
     let rate = (rate, (3.0 * served.slope_error * 8.0).max(0.002 * rate));
-    Ok(Some(limit(LimitKind::Shaper, size, rate, (served.intercept.max(size), error), explained)))
+    // The line is what has left; it meets what was sent where the queue began.
+    let seconds = served.intercept.max(size) * 8.0 / (sent_bps - rate.0);
+    let onset = LimitAfter { bytes: (seconds * sent_bps / 8.0) as u64, seconds };
+    Ok(Some(limit(LimitKind::Shaper, size, rate, (served.intercept.max(size), error), onset, explained)))
 }

@@ -1,0 +1,104 @@
+//! The limit on which several trains of one class agree, and whether its burst is a bucket's depth or an initial boost.
+//!
+//! A bucket of depth sigma that was emptied holds `min(sigma, rho g)` after a silence of `g` (RFC 2697): the trains' own gaps are a
+//! refill sweep, which proves that the deepest burst was a full bucket. A burst that does not come back although it
+//! could, or comes back sooner than it could, is none: the path lets a flow's first bytes or seconds pass.
+
+use model::report::{Estimate, LimitKind};
+
+use super::{Limit, TrainFinding};
+
+/// Trains of one class agree on a rate within this share, and on a burst within [`SAME_BURST`] or [`SAME_PACKETS`].
+const SAME_RATE: f64 = 0.03;
+const SAME_BURST: f64 = 0.15;
+const SAME_PACKETS: f64 = 3.0;
+/// What a bucket could hold exceeds what came by this factor, or falls short of it: then it was no bucket.
+const NO_BUCKET: f64 = 2.0;
+/// Trains' speeds that differ by less are one speed.
+const SAME_SPEED: f64 = 0.05;
+
+/// At least half of the trains and at least two (or the only one) show it alike. `all`: trains of every class on the path, which may
+/// share the bucket.
+pub fn pool(findings: &[TrainFinding], all: &[TrainFinding]) -> Option<Limit> {
+    let limits: Vec<(&TrainFinding, Limit)> =
+        findings.iter().filter_map(|finding| Some((finding, finding.limit?))).collect();
+    // The longest overload knows best.
+    let weight =
+        |(finding, limit): &(&TrainFinding, Limit)| (finding.sent_bps - limit.rate_bps.estimate) * finding.duration_s;
+    let best = limits.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)))?.1;
+    let mut alike: Vec<(&TrainFinding, Limit)> =
+        limits.iter().copied().filter(|(_, other)| other.kind == best.kind && same_rate(other, &best)).collect();
+    let enough = |count: usize| count >= 2.min(findings.len()) && 2 * count >= findings.len();
+    if !enough(alike.len()) || is_share_of_packets(&alike) {
+        return None;
+    }
+    alike.sort_by_key(|(finding, _)| finding.began_ns);
+    let deepest = alike.iter().max_by(|a, b| burst(&a.1).total_cmp(&burst(&b.1)))?;
+    let depth = burst(&deepest.1);
+    let bytes_per_s = best.rate_bps.estimate / 8.0;
+    // What a bucket of that depth held before each train: own, or shared with the other classes.
+    let held = |index: usize, trains: &[TrainFinding]| {
+        let began = alike[index].0.began_ns;
+        let emptied = trains.iter().filter(|train| train.limit.is_some() && train.began_ns < began);
+        let since = emptied.map(|train| train.ended_ns).max();
+        since.map(|since| (began.saturating_sub(since) as f64 / 1e9 * bytes_per_s).clamp(0.0, depth))
+    };
+    let is_full =
+        |index: usize| held(index, findings).is_none_or(|held| held >= 0.9 * depth) && agrees(&alike[index], depth);
+    let as_a_bucket = |index: usize| {
+        let holds = |expected: Option<f64>| match expected {
+            Some(expected) => agrees(&alike[index], expected),
+            // Nothing is known of what came before the first.
+            None => burst(&alike[index].1) <= depth * (1.0 + SAME_BURST),
+        };
+        holds(held(index, findings)) || holds(held(index, all))
+    };
+    let explained = (0..alike.len()).filter(|index| as_a_bucket(*index)).count();
+    if explained == alike.len() || alike.len() > 2 && enough(explained) {
+        let full = (0..alike.len()).filter(|index| is_full(*index)).map(|index| &alike[index]);
+        let measured = full.max_by(|a, b| weight(a).total_cmp(&weight(b))).unwrap_or(deepest);
+        return Some(Limit { burst_bytes: measured.1.burst_bytes, ..best });
+    }
+    let first = &alike[0];
+    let later = &alike[1..];
+    let largest = later.iter().map(|(_, limit)| burst(limit)).fold(0.0, f64::max);
+    let could_hold = (1..alike.len()).filter_map(|index| held(index, all)).fold(f64::INFINITY, f64::min);
+    let slack = SAME_PACKETS * packet(first.0);
+    let never_again = burst(&first.1) > NO_BUCKET * largest + slack && could_hold > NO_BUCKET * largest + slack;
+    let could_own = (1..alike.len()).filter_map(|index| held(index, findings)).fold(0.0, f64::max);
+    let each_time =
+        later.iter().all(|other| agrees(other, burst(&first.1))) && burst(&first.1) > NO_BUCKET * could_own + slack;
+    if never_again {
+        let bucket = later.iter().max_by(|a, b| burst(&a.1).total_cmp(&burst(&b.1)))?.1.burst_bytes;
+        return Some(Limit { burst_bytes: bucket, after: Some(first.1.onset), ..best });
+    }
+    // How deep the bucket is behind a boost that is always there cannot be seen: a packet at least.
+    let hidden = Estimate { estimate: packet(first.0), low: packet(first.0), high: burst(&first.1) };
+    each_time.then_some(Limit { burst_bytes: hidden, after: Some(first.1.onset), ..best })
+}
+
+fn burst(limit: &Limit) -> f64 {
+    limit.burst_bytes.estimate
+}
+
+fn packet(train: &TrainFinding) -> f64 {
+    train.sent_bytes as f64 / train.sent.max(1) as f64
+}
+
+fn same_rate(one: &Limit, other: &Limit) -> bool {
+    (one.rate_bps.estimate / other.rate_bps.estimate - 1.0).abs() <= SAME_RATE
+}
+
+fn agrees((train, limit): &(&TrainFinding, Limit), expected: f64) -> bool {
+    let measured = limit.burst_bytes;
+    let slack = (SAME_BURST * expected).max(SAME_PACKETS * packet(train)).max(measured.high - measured.estimate);
+    (measured.estimate - expected).abs() <= slack
+}
+
+/// Every n-th packet is lost, whatever the speed: to trains of one speed that looks like a policer without a bucket.
+fn is_share_of_packets(alike: &[(&TrainFinding, Limit)]) -> bool {
+    let speeds = || alike.iter().map(|(train, _)| train.sent_bps);
+    let (slowest, fastest) = (speeds().fold(f64::INFINITY, f64::min), speeds().fold(0.0, f64::max));
+    fastest < slowest * (1.0 + SAME_SPEED)
+        && alike.iter().all(|(train, limit)| limit.kind == LimitKind::Policer && burst(limit) < 2.5 * packet(train))
+}
