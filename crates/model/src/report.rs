@@ -351,8 +351,18 @@ pub struct Differentiation {
     /// Seconds between the first and the last probe judged.
     #[serde(default)]
     pub seconds: f64,
+    /// The evidence as it grew, thinned out.
+    #[serde(default)]
+    pub course: Vec<CoursePoint>,
     /// What could not be seen, and what would change the verdict.
     pub note: String,
+}
+
+/// E-values as they stood after so many pairs (or blocks of pairs, where the ports change).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CoursePoint {
+    pub pairs: u64,
+    pub log10_e: Log10E,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -164,6 +164,8 @@ impl SampleFlags {
     pub const CAPTURED: SampleFlags = SampleFlags(1 << 7);
     /// The connection was refused or reset before the probe's data crossed it.
     pub const REFUSED: SampleFlags = SampleFlags(1 << 8);
+    /// The connection that carried it had to send something again: what TCP has instead of loss.
+    pub const RETRANSMITTED: SampleFlags = SampleFlags(1 << 9);
 
     pub const fn with(self, other: SampleFlags) -> SampleFlags {
         SampleFlags(self.0 | other.0)

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use wire::Dscp;
 
-use crate::sample::Kind;
+use crate::report::Verdict;
+use crate::sample::{Direction, Kind};
 
 /// What a probe's bytes look like to a classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -174,6 +175,14 @@ impl Experiment {
         }
     }
 
+    /// UDP payload bytes of every probe.
+    pub fn size(&self) -> u16 {
+        match &self.design {
+            Design::Pairs(pairs) => pairs.size,
+            Design::Trains(trains) => trains.size,
+        }
+    }
+
     /// Marks of all arms, each once.
     pub fn classes(&self) -> Vec<wire::Tos> {
         let mut classes: Vec<wire::Tos> = self.arms().map(|arm| wire::Tos::new(arm.dscp, wire::Ecn::NotEct)).collect();
@@ -226,13 +235,9 @@ impl Experiment {
             Design::Trains(trains) if trains.idle_ms > 60_000 => Some("a train's silence is at most 60 seconds"),
             _ => None,
         };
-        let size = match &self.design {
-            Design::Pairs(pairs) => pairs.size,
-            Design::Trains(trains) => trains.size,
-        };
         match design_problem {
             Some(problem) => Err(InvalidExperiment(problem)),
-            None if !(48..=1400).contains(&size) => {
+            None if !(48..=1400).contains(&self.size()) => {
                 Err(InvalidExperiment("the size lies between 48 and 1400 bytes of UDP payload"))
             }
             None if !standard_is_sane => {
@@ -241,6 +246,39 @@ impl Experiment {
             None => Ok(()),
         }
     }
+}
+
+/// `GET /api/v1/sessions/{id}/experiment`: what the server has seen of a session's experiment so far, for whoever adapts it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExperimentStatus {
+    pub directions: Vec<DirectionStatus>,
+    /// The session has ended and nothing more is judged.
+    pub closed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DirectionStatus {
+    pub direction: Direction,
+    /// Settled probes.
+    pub probes: u64,
+    /// By index of hypothesis: named or `none`.
+    pub decided: Vec<bool>,
+    /// By index of hypothesis: the verdict so far.
+    pub verdicts: Vec<Verdict>,
+    pub trains: Vec<TrainStatus>,
+}
+
+/// What one train showed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainStatus {
+    /// Index of the design's arm.
+    pub arm: u16,
+    /// Layer 3.
+    pub sent_bps: f64,
+    pub sent: u64,
+    pub lost: u64,
+    /// Rate of the limit in bits per second and the largest burst it may have in bytes, both layer 3.
+    pub limit: Option<(f64, f64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

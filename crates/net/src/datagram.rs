@@ -243,12 +243,16 @@ impl Datagram {
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<Readiness, NetError> {
         let events = sys::poll(self.fd(), libc::POLLIN, timeout)
             .map_err(|error| NetError::new("waiting on", Local(&self.socket), error))?;
-        let error_queue = events & libc::POLLERR != 0;
+        Ok(self.readiness(events & libc::POLLIN != 0, events & libc::POLLERR != 0))
+    }
+
+    /// As poll(2) reported it.
+    pub(crate) fn readiness(&self, readable: bool, error_queue: bool) -> Readiness {
         // A pending ICMP report shows the same way and would show for ever; asking for it takes it away.
         if error_queue && self.socket.take_error().is_ok_and(|error| error.is_some()) {
             self.refusals.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Readiness { readable: events & libc::POLLIN != 0, error_queue })
+        Readiness { readable, error_queue }
     }
 
     pub(crate) fn dropped(&self) -> Result<u32, NetError> {

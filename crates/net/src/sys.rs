@@ -64,6 +64,25 @@ pub(crate) fn poll(fd: BorrowedFd<'_>, events: i16, timeout: Option<Duration>) -
     }
 }
 
+/// Waits until any of these has something to read or on its error queue. Which ones, in the order given; none on timeout or a
+/// signal.
+pub(crate) fn poll_all(fds: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<Vec<(bool, bool)>> {
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    let limit = libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos() as _,
+    };
+    let count = polled.len() as libc::nfds_t;
+    // SAFETY: as many live pollfds as are counted, a live timespec, and no signal mask.
+    match check(unsafe { libc::ppoll(polled.as_mut_ptr(), count, &raw const limit, std::ptr::null()) }) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => polled.iter_mut().for_each(|one| one.revents = 0),
+        Err(error) => return Err(error),
+    }
+    Ok(polled.iter().map(|one| (one.revents & libc::POLLIN != 0, one.revents & libc::POLLERR != 0)).collect())
+}
+
 /// `SO_RCVTIMEO` or `SO_SNDTIMEO`, set only when it changes.
 ///
 /// Waiting inside the receive call and not in poll(2): poll reports the error queue whether asked or not, so a reader

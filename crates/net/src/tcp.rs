@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::ancillary::{Incoming, Messages, software_stamp};
 use crate::error::NetError;
 use crate::sys::{self, SocketTimeout, get_option, set_option};
+use crate::tcp_info::{self, TcpInfo};
 
 mod listener;
 pub use listener::TcpProbeListener;
@@ -77,18 +78,6 @@ pub struct ReceivedMark {
     pub tos: Tos,
     pub ttl: Option<u8>,
     pub of: MarkOf,
-}
-
-/// From TCP_INFO.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TcpInfo {
-    /// Smoothed.
-    pub rtt: Duration,
-    pub rtt_variation: Duration,
-    /// `None` before the first sample.
-    pub min_rtt: Option<Duration>,
-    /// Segments sent again, SYN included.
-    pub retransmits: u32,
 }
 
 impl TcpProbe {
@@ -251,17 +240,7 @@ impl TcpProbe {
     }
 
     pub fn info(&self) -> Result<TcpInfo, NetError> {
-        // SAFETY: all fields are integers, for which zero is a value. An older kernel fills a shorter part.
-        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-        get_option(self.socket.as_fd(), libc::SOL_TCP, libc::TCP_INFO, &mut info)
-            .map_err(|error| self.failed("reading TCP_INFO of the connection with", error))?;
-        let microseconds = |value: u32| Duration::from_micros(value.into());
-        Ok(TcpInfo {
-            rtt: microseconds(info.tcpi_rtt),
-            rtt_variation: microseconds(info.tcpi_rttvar),
-            min_rtt: Some(info.tcpi_min_rtt).filter(|rtt| !matches!(*rtt, 0 | u32::MAX)).map(microseconds),
-            retransmits: info.tcpi_total_retrans,
-        })
+        tcp_info::read(self.socket.as_fd())
     }
 
     /// IP and TCP header of the SYN that opened an accepted connection (`wire::frame::tcp_in_frame`). Empty where the kernel

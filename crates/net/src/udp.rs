@@ -185,6 +185,16 @@ impl UdpProbeSocket {
     }
 }
 
+/// Waits until there is something to receive or on the error queue of any of these sockets. What each has, in their order.
+pub fn wait_any(sockets: &[impl AsRef<UdpProbeSocket>], timeout: Duration) -> Result<Vec<Readiness>, NetError> {
+    let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(|socket| socket.as_ref().inner.fd()).collect();
+    let ready = sys::poll_all(&fds, timeout).map_err(|error| NetError::new("waiting on", "UDP sockets", error))?;
+    let of = |(socket, (readable, error)): (&_, (bool, bool))| {
+        AsRef::<UdpProbeSocket>::as_ref(socket).inner.readiness(readable, error)
+    };
+    Ok(sockets.iter().zip(ready).map(of).collect())
+}
+
 impl AsFd for UdpProbeSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.fd()

@@ -220,7 +220,7 @@ pub struct WorkerArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  netlat probe --join @server.join --kind rtp,http,dns,udp --dscp all --ecn all --direction both --json"
+    after_help = "Examples:\n  netlat probe --join @server.join --kind rtp,http,dns,udp --dscp all --ecn all --direction both --json\n  netlat probe --join @server.join --shaping --dscp 34,46 --budget 20MB"
 )]
 pub struct ProbeArgs {
     #[command(flatten)]
@@ -236,10 +236,12 @@ pub struct ProbeArgs {
     /// Name in the report [default: the host name]
     #[arg(long)]
     pub name: Option<WorkerName>,
+    #[command(flatten)]
+    pub shaping: ShapingArgs,
     /// One JSON document on stdout
     #[arg(long)]
     pub json: bool,
-    /// Exit with 3 if a mark was changed
+    /// Exit with 3 if a mark was changed or a class is treated differently
     #[arg(long)]
     pub fail_on_finding: bool,
     #[arg(
@@ -249,6 +251,35 @@ pub struct ProbeArgs {
         help = "Where a worker's stored credential is looked for"
     )]
     pub data_dir: Option<PathBuf>,
+}
+
+/// Whether the path tells classes of traffic apart.
+#[derive(Debug, Args)]
+pub struct ShapingArgs {
+    /// Compare classes with best effort in randomised pairs and trains: is any delayed, dropped, policed, shaped or favoured?
+    #[arg(long)]
+    pub shaping: bool,
+    /// Server ports to compare with its own (needs `netlat server --trigger-port`)
+    #[arg(long, requires = "shaping", value_delimiter = ',', value_name = "PORT|RANGE,...")]
+    pub ports: Vec<crate::ports::PortRange>,
+    /// At most so much is sent, both ways and in all: 500kB, 20MB [default: 20MB]
+    #[arg(long, requires = "shaping", value_name = "BYTES", value_parser = crate::ports::parse_bytes)]
+    pub budget: Option<u64>,
+    /// Probability of naming a difference where there is none, over the whole run
+    #[arg(long, requires = "shaping", default_value_t = 0.001, value_name = "P", value_parser = parse_share)]
+    pub alpha: f64,
+    /// Probability, for each comparison, of `none` where there is a difference that matters
+    #[arg(long, requires = "shaping", default_value_t = 0.01, value_name = "P", value_parser = parse_share)]
+    pub alpha_none: f64,
+    /// The least difference of delay that matters
+    #[arg(long, requires = "shaping", default_value_t = 0.25, value_name = "MS", value_parser = parse_least)]
+    pub least_delay: f64,
+    /// The least difference of loss that matters, in percentage points
+    #[arg(long, requires = "shaping", default_value_t = 0.5, value_name = "PP", value_parser = parse_least)]
+    pub least_loss: f64,
+    /// Print the evidence as well: e-values, counts, intervals, and what would change each verdict
+    #[arg(long, requires = "shaping")]
+    pub explain: bool,
 }
 
 #[derive(Debug, Args)]
@@ -337,7 +368,10 @@ pub struct ReportArgs {
     pub since: String,
     #[arg(long)]
     pub json: bool,
-    /// Exit with 3 if a mark was changed
+    /// Print the evidence of each verdict as well
+    #[arg(long)]
+    pub explain: bool,
+    /// Exit with 3 if a mark was changed or a class is treated differently
     #[arg(long)]
     pub fail_on_finding: bool,
     /// The server's data directory [default: $XDG_DATA_HOME/netlat/server]
@@ -388,6 +422,14 @@ pub struct DemoArgs {
     /// Keep server and worker data here instead of a temporary directory
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+fn parse_share(text: &str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|share| (1e-9..=0.5).contains(share)).ok_or("a probability lies between 1e-9 and 0.5")
+}
+
+fn parse_least(text: &str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|least| (0.0..=100.0).contains(least)).ok_or("it lies between 0 and 100")
 }
 
 fn parse_rate(text: &str) -> Result<f64, &'static str> {

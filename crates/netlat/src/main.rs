@@ -6,6 +6,7 @@ mod config;
 mod ports;
 mod table;
 mod usage;
+mod verdicts;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

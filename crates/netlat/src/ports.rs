@@ -1,4 +1,4 @@
-//! Ports as the command line takes them: `443`, `50000-50019`.
+//! Ports and sizes as the command line takes them: `443`, `50000-50019`; `500kB`, `20MB`.
 
 use std::str::FromStr;
 
@@ -24,9 +24,37 @@ impl FromStr for PortRange {
     }
 }
 
+/// A number of bytes: a plain number, or with kB, MB or GB (powers of 1000).
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1.0),
+        "k" | "kb" => Some(1e3),
+        "m" | "mb" => Some(1e6),
+        "g" | "gb" => Some(1e9),
+        _ => None,
+    };
+    let number: Option<f64> = digits.trim().parse().ok();
+    let bytes = factor.zip(number).map(|(factor, number)| number * factor);
+    match bytes.filter(|bytes| (1e5..=1e12).contains(bytes)) {
+        Some(bytes) => Ok(bytes as u64),
+        None => Err(format!("'{text}' is no size: give bytes, kB, MB or GB, from 100kB to 1000GB")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_bytes("20MB"), Ok(20_000_000));
+        assert_eq!(parse_bytes("1.5gb"), Ok(1_500_000_000));
+        assert_eq!(parse_bytes("250000"), Ok(250_000));
+        for wrong in ["", "MB", "20 furlongs", "1kB", "-5MB", "nanMB"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn ports_and_ranges() {

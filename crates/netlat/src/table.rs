@@ -20,13 +20,14 @@ pub fn right(table: &mut Table, from: usize) {
     }
 }
 
-pub fn report(report: &Report) -> String {
+/// `explain`: the evidence of each verdict as well.
+pub fn report(report: &Report, explain: bool) -> String {
     let mut out = String::new();
     if report.paths.is_empty() {
         out.push_str("No samples in this window: is a worker connected, and does --since reach back far enough?\n");
     }
     for path in &report.paths {
-        write_path(&mut out, path);
+        write_path(&mut out, path, explain);
     }
     for line in &report.untested {
         let _ = writeln!(out, "not tested: {line}");
@@ -34,7 +35,7 @@ pub fn report(report: &Report) -> String {
     out
 }
 
-fn write_path(out: &mut String, path: &Path) {
+fn write_path(out: &mut String, path: &Path, explain: bool) {
     let ends = match (&path.from, &path.to) {
         (Some(from), Some(to)) => format!("  ({from} -> {to})"),
         _ => String::new(),
@@ -47,9 +48,14 @@ fn write_path(out: &mut String, path: &Path) {
             clock.offset_ms, clock.uncertainty_ms, clock.skew_ppm, clock.steps
         );
     }
-    out.push_str(&indent(&classes(&path.classes)));
+    if !path.classes.is_empty() {
+        out.push_str(&indent(&classes(&path.classes)));
+    }
     for remarking in &path.remarking {
         let _ = writeln!(out, "  {}", remarking_line(remarking));
+    }
+    for line in crate::verdicts::lines(path, explain) {
+        let _ = writeln!(out, "  {line}");
     }
     out.push('\n');
 }

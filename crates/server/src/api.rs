@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use model::control::{Enroll, ErrorBody, SessionRequest, TaskList, Upload};
-use model::{Report, TaskSpec, UnixNanos, WorkerName};
+use model::shaping::ExperimentStatus;
+use model::{Report, SessionId, TaskSpec, UnixNanos, WorkerName};
 use serde::{Deserialize, Serialize};
 
 use crate::coordinator::Coordinator;
@@ -63,6 +64,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         )
         .route("/api/v1/tasks", get(own_tasks))
         .route("/api/v1/sessions", post(open_session))
+        .route("/api/v1/sessions/{id}/experiment", get(experiment))
         .route("/api/v1/upload", post(upload))
         .route("/api/v1/report", get(report))
         .route("/api/v1/admin/join", post(join))
@@ -178,6 +180,15 @@ async fn open_session(
     Json(request): Json<SessionRequest>,
 ) -> Result<Response, Refusal> {
     Ok(Json(api.coordinator.open_session(caller.0, request).await?).into_response())
+}
+
+async fn experiment(
+    State(api): State<Api>,
+    Caller(worker): Caller,
+    Path(session): Path<SessionId>,
+) -> Result<Json<ExperimentStatus>, Refusal> {
+    let unknown = || Refusal(StatusCode::NOT_FOUND, "unknown", "this worker has no such experiment".to_owned());
+    api.coordinator.experiment(worker, session).await?.map(Json).ok_or_else(unknown)
 }
 
 async fn upload(State(api): State<Api>, caller: Caller, Json(upload): Json<Upload>) -> Result<Response, Refusal> {

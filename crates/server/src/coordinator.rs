@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use model::control::{Enroll, Enrolled, ProbePorts, SessionGrant, SessionInfo, SessionRequest, Upload, Uploaded};
+use model::shaping::ExperimentStatus;
 use model::{Report, SessionId, Task, TaskId, UnixNanos, WorkerName};
 use serde::{Deserialize, Serialize};
 use store::{SessionKeys, SessionPlan};
@@ -214,7 +215,7 @@ impl Coordinator {
         if let Some(experiment) = &request.experiment {
             let refused = |why: String| Refusal(StatusCode::BAD_REQUEST, "bad_request", why);
             experiment.check().map_err(|error| refused(error.to_string()))?;
-            let own = [self.ports.udp, self.ports.dns];
+            let own = [self.ports.udp, self.ports.dns, self.ports.tcp];
             let open = |port: u16| own.contains(&port) || self.ports.trigger.contains(&port);
             if let Some(arm) = experiment.arms().find(|arm| !open(arm.port)) {
                 return Err(refused(format!(
@@ -281,6 +282,15 @@ impl Coordinator {
             ports: self.ports.clone(),
             addresses: self.advertised.clone(),
         })
+    }
+
+    /// What is seen so far of an experiment of this worker's.
+    pub(crate) async fn experiment(
+        &self,
+        worker: WorkerName,
+        session: SessionId,
+    ) -> Result<Option<ExperimentStatus>, Refusal> {
+        self.call(move |ingest| Ok(ingest.experiments.status(session, &worker))).await
     }
 
     pub(crate) async fn upload(&self, worker: WorkerName, upload: Upload) -> Result<Uploaded, Refusal> {

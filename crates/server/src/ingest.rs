@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::ServerError;
 use crate::counters::{self, Counters};
+use crate::experiments::Experiments;
 use crate::observe::Observation;
 use crate::sessions::SessionTable;
 use crate::stream::SessionStreams;
@@ -65,6 +66,7 @@ pub(crate) struct Ingest {
     pub(crate) sessions: Arc<SessionTable>,
     pub(crate) streams: HashMap<SessionId, SessionStreams>,
     pub(crate) task_revision: u64,
+    pub(crate) experiments: Experiments,
     counters: Arc<Counters>,
     clock: net::Clock,
     clocks: HashMap<(WorkerName, BootId), measure::clock::ClockTracker>,
@@ -90,6 +92,7 @@ impl Ingest {
             store,
             sessions,
             streams: HashMap::new(),
+            experiments: Experiments::default(),
             counters,
             clock,
             clocks: HashMap::new(),
@@ -326,6 +329,7 @@ impl Ingest {
             }
             let tracker = self.clocks.entry((streams.info.worker.clone(), streams.info.boot)).or_default();
             let samples = streams.drain(tracker);
+            self.experiments.push(&streams.info, samples.iter().map(|stored| stored.sample));
             if !samples.is_empty() {
                 self.next.commit.samples.push(WorkerSamples { worker: streams.info.worker.clone(), samples });
             }
@@ -341,6 +345,7 @@ impl Ingest {
         }
         for id in ended {
             self.streams.remove(&id);
+            self.experiments.end(id);
             self.sessions.remove(id);
             self.next.commit.ended.push((id, now));
         }

@@ -9,6 +9,7 @@ mod coordinator;
 mod counters;
 mod dns;
 mod error;
+mod experiments;
 mod http;
 mod ingest;
 mod limits;

@@ -203,7 +203,7 @@ impl Server {
             threads.push(probe_thread("probe-udp", socket, VoicePort::new(), &shared, &sender)?);
         }
         for socket in self.dns {
-            threads.push(probe_thread("probe-dns", socket, crate::dns::DnsPort, &shared, &sender)?);
+            threads.push(probe_thread("probe-dns", socket, AnyPort::new(), &shared, &sender)?);
         }
         for listener in self.tcp {
             let (own, channel) = (shared.clone(), sender.clone());

@@ -13,6 +13,11 @@ pub fn random<const N: usize>() -> Result<[u8; N], ServerError> {
     Ok(bytes)
 }
 
+/// Fills all of `bytes` from the kernel.
+pub fn fill(bytes: &mut [u8]) -> Result<(), ServerError> {
+    SystemRandom::new().fill(bytes).map_err(|_| ServerError::Random)
+}
+
 /// A token of 128 random bits: 26 characters of lower-case base32.
 pub fn token() -> Result<String, ServerError> {
     Ok(BASE32_NOPAD.encode(&random::<16>()?).to_ascii_lowercase())

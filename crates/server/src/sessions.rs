@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use model::control::SessionInfo;
-use model::shaping::Payload;
 use model::{DirectionChoice, Family, Kind, SessionId, WorkerName};
 use wire::DirectionKey;
 
@@ -48,11 +47,12 @@ impl Origin {
 pub struct LiveSession {
     pub id: SessionId,
     pub worker: WorkerName,
-    pub kind: Kind,
     pub family: Family,
     pub direction: DirectionChoice,
-    /// Whether its flows open with IP discovery.
-    pub(crate) discovers: bool,
+    /// Kinds its probes may have: its own, and those that its experiment compares.
+    kinds: Vec<Kind>,
+    /// Compares classes, and so opens new flows all the time.
+    is_experiment: bool,
     pub(crate) key_up: DirectionKey,
     pub(crate) key_down: DirectionKey,
     guard: Mutex<Guard>,
@@ -62,6 +62,7 @@ pub struct LiveSession {
 struct Guard {
     window: ReplayWindow,
     bucket: Bucket,
+    openings: Bucket,
     peer: Option<SocketAddr>,
 }
 
@@ -92,6 +93,16 @@ impl LiveSession {
         }
     }
 
+    pub(crate) fn takes(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    /// Whether a flow may be opened from there: experiments open many, but only from where their probes come from.
+    pub(crate) fn admit_opening(&self, from: SocketAddr, now_ns: u64) -> bool {
+        let mut guard = lock(&self.guard);
+        self.is_experiment && guard.peer.is_none_or(|peer| peer.ip() == from.ip()) && guard.openings.take(now_ns)
+    }
+
     /// Notes where this worker's plain UDP comes from.
     pub(crate) fn learn_origin(&self, from: IpAddr, ttl: Option<u8>) {
         lock(&self.origin).learn(from, ttl);
@@ -115,6 +126,17 @@ pub struct SessionTable {
 /// Rate of IP-discovery answers and TCP kinds beside the granted one, and the burst every session may have.
 const BURST: f64 = 200.0;
 
+/// New flows a second that an experiment may open.
+const OPENINGS: f64 = 200.0;
+
+fn kinds(info: &SessionInfo) -> Vec<Kind> {
+    let compared = info.experiment.iter().flat_map(|experiment| experiment.arms().map(|arm| arm.payload.kind()));
+    let mut kinds: Vec<Kind> = std::iter::once(info.kind).chain(compared).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
 impl SessionTable {
     pub fn get(&self, id: u32) -> Option<Arc<LiveSession>> {
         self.sessions.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
@@ -125,16 +147,16 @@ impl SessionTable {
         let session = LiveSession {
             id: info.session,
             worker: info.worker.clone(),
-            kind: info.kind,
             family: info.family,
             direction: info.direction,
-            discovers: info.kind == Kind::Rtp
-                || info.experiment.as_ref().is_some_and(|e| e.arms().any(|arm| arm.payload == Payload::Rtp)),
+            kinds: kinds(info),
+            is_experiment: info.experiment.is_some(),
             key_up: DirectionKey::new(key_up),
             key_down: DirectionKey::new(key_down),
             guard: Mutex::new(Guard {
                 window: ReplayWindow::default(),
                 bucket: Bucket::new(rate_pps * 2.0, BURST + rate_pps, now_ns),
+                openings: Bucket::new(OPENINGS, 2.0 * OPENINGS, now_ns),
                 peer: None,
             }),
             origin,

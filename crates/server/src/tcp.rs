@@ -22,6 +22,8 @@ const MAX_CONNECTIONS: usize = 256;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// A client of ours closes as soon as it has the answer.
 const LINGER: Duration = Duration::from_secs(3);
+/// Workers call a probe settled two seconds after it was sent: a half that waits longer than this comes too late.
+const KNOWN: Duration = Duration::from_millis(1_200);
 /// Longer requests are not ours (wire::http and wire::tls bound themselves to about as much).
 const MAX_REQUEST: usize = 4096;
 const STACK: usize = 128 * 1024;
@@ -92,30 +94,43 @@ fn connection(probe: &TcpProbe, shared: &Shared, observer: &mut Observer) -> Opt
         observer.push(Observation::Received(session.id, request.received(probe, from.ip())));
     }
     if request.header.flags.contains(ProbeFlags::REPLY_WANTED)
-        && let Some(half) = answer(probe, &request, shared)
+        && let Some(mut half) = answer(probe, &request, shared)
     {
+        // Whether anything was lost is known when the client has closed; the half must not come too late to be joined.
+        let closed = await_close(probe, KNOWN);
+        if probe.info().is_ok_and(|info| info.retransmits > 0) {
+            half.flags = half.flags.with(SampleFlags::RETRANSMITTED);
+        }
         observer.push(Observation::Sent(session.id, half));
-        await_close(probe);
+        if !closed {
+            observer.flush(u64::MAX);
+            await_close(probe, LINGER);
+        }
     }
     Some(())
 }
 
 /// The client closes first: a FIN of ours could share a segment with the answer and spoil its stamp, and what an orphaned
 /// socket still sends carries no mark of the class.
-fn await_close(probe: &TcpProbe) {
+fn await_close(probe: &TcpProbe, patience: Duration) -> bool {
     let start = Instant::now();
     let mut rest = [0u8; 256];
-    while let Some(left) = LINGER.checked_sub(start.elapsed()) {
+    while let Some(left) = patience.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
         match probe.receive(&mut rest, left) {
             Ok(received) if received.length > 0 => {}
-            _ => return,
+            Ok(_) => return true,
+            Err(_) => return start.elapsed() < patience,
         }
     }
+    false
 }
 
 struct Request {
     session: Arc<LiveSession>,
     header: ProbeHeader,
+    form: Form,
+    /// Bytes read with it.
+    length: usize,
     /// Kernel stamp of the read that completed the request.
     stamp: Option<UnixNanos>,
     user_time: UnixNanos,
@@ -131,10 +146,10 @@ impl Request {
             let received = probe.receive(&mut buffer[filled..], left).ok().filter(|received| received.length > 0)?;
             filled += received.length;
             let user_time = shared.clock.now();
-            if let Some((kind, token)) = token_of(&buffer[..filled])? {
-                let (session, header) = authenticate(kind, &token, shared)?;
+            if let Some((form, token)) = token_of(&buffer[..filled])? {
+                let (session, header) = authenticate(form, &token, shared)?;
                 let stamp = received.stamp.map(|stamp| shared.clock.stamp(stamp));
-                return Some(Request { session, header, stamp, user_time });
+                return Some(Request { session, header, form, length: filled, stamp, user_time });
             }
             if filled == buffer.len() {
                 return None;
@@ -165,22 +180,39 @@ impl Request {
     }
 }
 
+/// How the request was dressed, and so how its answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Http,
+    Tls,
+    Stream,
+}
+
 /// `None`: not ours. `Some(None)`: read on.
-pub(crate) fn token_of(stream: &[u8]) -> Option<Option<(Kind, [u8; TOKEN_LEN])>> {
-    match stream.first()? {
-        0x16 => Some(wire::tls::parse_client_hello(stream).ok()?.map(|(token, _)| (Kind::Tls, token))),
-        _ => Some(wire::http::parse_request(stream).ok()?.map(|token| (Kind::Http, token))),
+pub(crate) fn token_of(stream: &[u8]) -> Option<Option<(Form, [u8; TOKEN_LEN])>> {
+    let parsed = match stream.first()? {
+        0x16 => wire::tls::parse_client_hello(stream).map(|hello| hello.map(|(token, _)| (Form::Tls, token))),
+        b'G' => wire::http::parse_request(stream).map(|request| request.map(|token| (Form::Http, token))),
+        _ => Err(wire::WireError::Unsupported),
+    };
+    match parsed {
+        Ok(found) => Some(found),
+        Err(_) => Some(wire::stream::parse_stream(stream).map(|token| (Form::Stream, token))),
     }
 }
 
 pub(crate) fn authenticate(
-    kind: Kind,
+    form: Form,
     token: &[u8; TOKEN_LEN],
     shared: &Shared,
 ) -> Option<(Arc<LiveSession>, ProbeHeader)> {
     let peeked = wire::token::peek_token(token, &shared.mask);
-    let Some(session) = shared.sessions.get(peeked.session).filter(|session| session.kind == kind) else {
-        counters::add(&shared.counters.unknown_session, 1);
+    let kind = if form == Form::Http { Kind::Http } else { Kind::Tls };
+    let Some(session) = shared.sessions.get(peeked.session).filter(|session| session.takes(kind)) else {
+        // Any 28 bytes have the form of a stream's token: who sends them is a stranger, and has not claimed a session.
+        if form != Form::Stream {
+            counters::add(&shared.counters.unknown_session, 1);
+        }
         return None;
     };
     match wire::token::open_token(token, &peeked, &session.key_up) {
@@ -205,9 +237,15 @@ fn answer(probe: &TcpProbe, request: &Request, shared: &Shared) -> Option<SentHa
     };
     let token = wire::token::seal_token(session.id.0, &header, &session.key_down, &shared.mask);
     let mut bytes = Vec::with_capacity(512);
-    match session.kind {
-        Kind::Tls => wire::tls::build_server_hello(&mut bytes, &token, &secrets::random().ok()?),
-        _ => wire::http::build_response(&mut bytes, &token),
+    match request.form {
+        Form::Tls => wire::tls::build_server_hello(&mut bytes, &token, &secrets::random().ok()?),
+        Form::Http => wire::http::build_response(&mut bytes, &token),
+        Form::Stream => {
+            // As long as the request, and never the same bytes under two answers' names.
+            let mut filler = vec![0; request.length.saturating_sub(TOKEN_LEN)];
+            secrets::fill(&mut filler).ok()?;
+            wire::stream::build_stream(&mut bytes, &token, &filler);
+        }
     }
     probe.set_tos(tos).ok()?;
     let user_time = shared.clock.now();

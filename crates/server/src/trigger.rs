@@ -45,7 +45,8 @@ pub(crate) fn open(addresses: &[IpAddr], ports: &[u16], options: &UdpOptions) ->
     (triggers, opened, problems)
 }
 
-/// Takes DNS queries as well as rtp, udp and clock probes.
+/// Takes DNS queries as well as rtp, udp and clock probes: the dns port, where queries are compared with random bytes, and every
+/// trigger port.
 pub(crate) struct AnyPort {
     voice: VoicePort,
     dns: DnsPort,
@@ -61,8 +62,8 @@ impl Protocol for AnyPort {
     fn open(&mut self, packet: &mut [u8], shared: &Shared) -> Result<Opened, Dropped> {
         // A query is found by its form and leaves the packet as it is; random bytes hardly ever parse as one.
         match self.dns.open(packet, shared) {
-            Ok(opened) => Ok(opened),
-            Err(_) => self.voice.open(packet, shared),
+            Err(Dropped::Truncated) => self.voice.open(packet, shared),
+            query => query,
         }
     }
 

@@ -139,10 +139,11 @@ impl Protocol for VoicePort {
 
     fn courtesy(&mut self, packet: &[u8], from: SocketAddr, shared: &Shared) -> Courtesy {
         let Ok(ssrc) = wire::discovery::parse_discovery_request(packet) else { return Courtesy::NotMine };
-        if !shared.sessions.get(ssrc).is_some_and(|session| session.discovers) {
+        let Some(session) = shared.sessions.get(ssrc).filter(|session| session.takes(model::Kind::Rtp)) else {
             return Courtesy::NotMine;
-        }
-        if !self.discovery.allow(from.ip(), net::Clock::monotonic_ns()) {
+        };
+        let now_ns = net::Clock::monotonic_ns();
+        if !session.admit_opening(from, now_ns) && !self.discovery.allow(from.ip(), now_ns) {
             return Courtesy::TooOften;
         }
         Courtesy::Answer(wire::discovery::build_discovery_response(ssrc, from.ip(), from.port()).to_vec())
@@ -223,6 +224,12 @@ impl Path<'_> {
         };
         let session = &opened.session;
         let sequence = opened.header.sequence;
+        if opened.header.flags.contains(ProbeFlags::OPENING) {
+            if !session.admit_opening(packet.from, now_ns) {
+                return counters::add(&counters.rate_limited, 1);
+            }
+            return self.answer(&opened, packet.from, packet.to);
+        }
         let fresh = match session.admit(sequence, packet.from, now_ns) {
             Admission::TooOld => return counters::add(&counters.replayed, 1),
             Admission::TooFast => return counters::add(&counters.rate_limited, 1),
@@ -274,7 +281,8 @@ impl Path<'_> {
         let mut payload = self.spare.pop().unwrap_or_default();
         match self.protocol.answer(opened, &header, &mut payload, self.shared) {
             Ok(()) => {
-                let probe = Some((opened.session.id, opened.header.sequence));
+                let is_probe = !opened.header.flags.contains(ProbeFlags::OPENING);
+                let probe = is_probe.then_some((opened.session.id, opened.header.sequence));
                 self.answers.push(Answer { payload, to, source, tos, probe });
             }
             Err(error) => tracing::debug!(%error, "cannot build an answer"),

@@ -20,11 +20,12 @@ pub mod ip;
 pub mod probe;
 pub mod rtp;
 pub mod stamp;
+pub mod stream;
 pub mod tls;
 pub mod token;
 pub mod tos;
 
 pub use error::WireError;
 pub use ip::Family;
-pub use probe::{DirectionKey, MaskKey, Peeked, ProbeFlags, ProbeHeader, SEQUENCE_MAX};
+pub use probe::{DirectionKey, MaskKey, OPENING_MIN, Peeked, ProbeFlags, ProbeHeader, SEQUENCE_MAX};
 pub use tos::{Dscp, Ecn, Tos};

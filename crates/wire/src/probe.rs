@@ -32,6 +32,9 @@ use crate::tos::Tos;
 /// The greatest sequence: the value above it stands for "in reply to none".
 pub const SEQUENCE_MAX: u32 = u32::MAX - 1;
 
+/// Openings ([`ProbeFlags::OPENING`]) take sequences from here up, probes those below: no nonce serves twice.
+pub const OPENING_MIN: u32 = SEQUENCE_MAX - 0xff_ffff;
+
 /// The only version of the header.
 pub const PROBE_VERSION: u8 = 1;
 
@@ -54,6 +57,8 @@ impl ProbeFlags {
     pub const REPLY_WANTED: ProbeFlags = ProbeFlags(1);
     /// This is an answer.
     pub const REPLY: ProbeFlags = ProbeFlags(2);
+    /// Opens a flow and measures nothing: what IP discovery is to voice, for flows that must not look like it.
+    pub const OPENING: ProbeFlags = ProbeFlags(4);
 
     /// Unknown bits are kept.
     pub const fn from_bits(bits: u8) -> ProbeFlags {

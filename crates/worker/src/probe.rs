@@ -17,6 +17,7 @@ use crate::flow::FlowSpec;
 use crate::flow::log::Totals;
 use crate::flow::plan::Timeline;
 use crate::join::JoinString;
+use crate::shaping::{DEFAULT_SECONDS, ShapingOptions, ShapingProgress};
 use crate::spool::{MEMORY_BYTES, Spool};
 use crate::station::{FlowKey, NotOpened, Privileged, Station};
 use crate::targets::Targets;
@@ -41,11 +42,13 @@ pub struct ProbeConfig {
     pub spec: TaskSpec,
     /// Passive capture on this interface, which needs CAP_NET_RAW (and capabilities stay as they are).
     pub interface: Option<String>,
+    /// Compare classes instead of measuring each by itself.
+    pub shaping: Option<ShapingOptions>,
     pub clock: Clock,
 }
 
 /// Where a measurement stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ProbeProgress {
     Joining,
     /// Sessions opened so far, and asked for.
@@ -58,6 +61,8 @@ pub enum ProbeProgress {
         of: Duration,
         totals: Totals,
     },
+    /// Of a run that compares classes.
+    Shaping(ShapingProgress),
     /// Waiting for the last answers.
     Settling {
         totals: Totals,
@@ -91,7 +96,12 @@ pub async fn probe(config: ProbeConfig, mut progress: impl FnMut(ProbeProgress))
     let (answers, _unheard) = mpsc::unbounded_channel();
     let mut untested = Vec::new();
     let measured = tokio::select! {
-        measured = measure(&station, &config.spec, &mut untested, &mut progress) => measured,
+        measured = async {
+            match &config.shaping {
+                Some(options) => shape(&station, &config.spec, options, &mut untested, &mut progress).await,
+                None => measure(&station, &config.spec, &mut untested, &mut progress).await,
+            }
+        } => measured,
         error = station.upload_forever(&answers) => Err(error),
         () = station.collect_forever() => Ok(()),
     };
@@ -173,6 +183,37 @@ async fn measure(
         }
         tokio::time::sleep(PROGRESS.min(of - elapsed)).await;
     }
+}
+
+/// Compares classes over the first family that can be used, because a budget is for one path.
+async fn shape(
+    station: &Station,
+    spec: &TaskSpec,
+    options: &ShapingOptions,
+    untested: &mut Vec<String>,
+    progress: &mut impl FnMut(ProbeProgress),
+) -> Result<(), WorkerError> {
+    let mut targets = Targets::resolve(station.uplink.server()).await?;
+    let timeline = Timeline { begin_ns: Clock::monotonic_ns(), cycle: Cycle::CONTINUOUS };
+    station.activity.replace(vec![timeline]);
+    let first = targets.usable(&spec.families).first().copied();
+    let clocked = TaskSpec { families: first.into_iter().collect(), ..spec.clone() };
+    let families = open_clocks(station, &clocked, timeline, &mut targets, untested).await?;
+    let (Some(family), Some(ports)) = (families.first().copied(), station.ports()) else {
+        return Err(WorkerError::Untestable(untested.join("; ")));
+    };
+    for other in targets.usable(&spec.families).into_iter().filter(|other| *other != family) {
+        untested.push(format!("{other}: a run compares classes over one family; ask again with --family for this one"));
+    }
+    let seconds = match spec.duration {
+        model::Duration::Seconds(seconds) => seconds,
+        model::Duration::Forever => DEFAULT_SECONDS,
+    };
+    let (ask, missing) = crate::shaping::ask(spec, options, &ports, family, seconds);
+    untested.extend(missing);
+    tokio::time::sleep(CLOCK_LEAD).await;
+    let run = crate::shaping::Run { station, spec, options, family, timeline, seconds };
+    run.carry_out(&ask, &mut targets, untested, &mut |step| progress(ProbeProgress::Shaping(step))).await
 }
 
 /// Opens a clock session for every family that can be used, and says which. The first grant may tell of another family.

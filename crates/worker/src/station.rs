@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::control::{ReceivedColumns, SentColumns, SessionRequest, Uploaded};
+use model::control::{ProbePorts, ReceivedColumns, SentColumns, SessionRequest, Uploaded};
 use model::{BootId, Family, Kind, SessionId, SessionUpload, TaskId};
 use net::Clock;
 use tokio::sync::{Notify, mpsc};
@@ -70,6 +70,7 @@ pub(crate) struct Station {
     pub activity: Arc<Activity>,
     privileged: Privileged,
     flows: Mutex<Vec<Entry>>,
+    ports: Mutex<Option<ProbePorts>>,
     spool: Mutex<Spool>,
     collected: Mutex<Collected>,
     appended: Notify,
@@ -97,6 +98,7 @@ impl Station {
             activity: Arc::default(),
             privileged,
             flows: Mutex::default(),
+            ports: Mutex::default(),
             spool: Mutex::new(spool),
             collected: Mutex::new(Collected { next_batch: 1, ..Collected::default() }),
             appended: Notify::new(),
@@ -126,9 +128,10 @@ impl Station {
             rate_pps: spec.rate_pps,
             size: spec.size,
             task: key.task.clone(),
-            experiment: None,
+            experiment: spec.experiment.clone(),
         };
         let grant = self.uplink.open_session(&request).await.map_err(NotOpened::Server)?;
+        *lock(&self.ports) = Some(grant.ports.clone());
         let learned = targets.learn(&grant.addresses);
         let host = self.uplink.server().url_host();
         let around = Surroundings {
@@ -152,6 +155,11 @@ impl Station {
                 Err(NotOpened::Host(problem))
             }
         }
+    }
+
+    /// Where the server takes probes, as the latest grant told.
+    pub(crate) fn ports(&self) -> Option<ProbePorts> {
+        lock(&self.ports).clone()
     }
 
     /// The server does not know these sessions: their flows end, and nothing of them is worth telling.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::control::{Enroll, Enrolled, ErrorBody, PROTOCOL, SessionGrant, SessionRequest, TaskList, Uploaded};
-use model::{Report, WorkerName};
+use model::shaping::ExperimentStatus;
+use model::{Report, SessionId, WorkerName};
 use reqwest::{Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 
@@ -72,6 +73,10 @@ impl Uplink {
 
     pub async fn open_session(&self, request: &SessionRequest) -> Result<SessionGrant, WorkerError> {
         self.request(Method::POST, "sessions", Some(encode(request)?), REQUEST).await
+    }
+
+    pub async fn experiment(&self, session: SessionId) -> Result<ExperimentStatus, WorkerError> {
+        self.request(Method::GET, &format!("sessions/{}/experiment", session.0), None, REQUEST).await
     }
 
     /// `upload` is the JSON of a [`model::Upload`], as the spool keeps it.

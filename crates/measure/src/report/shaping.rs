@@ -29,17 +29,7 @@ impl Experiments {
     pub(super) fn add(&mut self, sample: &Sample) {
         let key = (sample.session, sample.direction);
         let gathered = self.0.entry(key).or_insert_with(|| Gathered { family: sample.family, probes: Vec::new() });
-        gathered.probes.push((
-            Observed {
-                sequence: sample.sequence,
-                sent_ns: sample.sent_at.0,
-                received_ns: sample.received_at.map(|at| at.0),
-                tos_sent: sample.tos_sent,
-                tos_received: sample.tos_received,
-                size: sample.size,
-            },
-            sample.flags.has(SampleFlags::LOCAL_REWRITE),
-        ));
+        gathered.probes.push((Observed::from(sample), sample.flags.has(SampleFlags::LOCAL_REWRITE)));
     }
 
     /// By direction and address family.

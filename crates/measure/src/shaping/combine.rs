@@ -1,7 +1,7 @@
 //! One direction's verdicts from all of its comparisons and trains: flow rule, limits of one class or of all, and what was not seen.
 
 use model::report::{
-    Differentiation, ErrorRate, ErrorRateKind, Estimate, FlowRule, LimitKind, Log10E, RateLimit, Verdict,
+    Differentiation, ErrorRate, ErrorRateKind, Estimate, FlowRule, LimitKind, Log10E, RateLimit, Subject, Verdict,
 };
 use model::shaping::{Arm, Ports, Purpose, Standard};
 
@@ -125,9 +125,14 @@ fn agreed(trains: &[TrainFinding], all: &[TrainFinding]) -> Option<Limit> {
 }
 
 fn apply_limits(verdicts: &mut Verdicts, arms: &[ArmLimit], standard: &Standard) {
-    let Some(control) = arms.iter().find(|arm| arm.arm.dscp.get() == 0) else { return };
-    let shared = control.limit.as_ref();
-    for subject in arms.iter().filter(|arm| arm.arm != control.arm) {
+    let is_subject = |arm: &&ArmLimit| {
+        arm.arm.dscp.get() != 0 || verdicts.differentiation.iter().any(|entry| entry.subject == Subject::from(arm.arm))
+    };
+    let (subjects, controls): (Vec<&ArmLimit>, Vec<&ArmLimit>) = arms.iter().partition(is_subject);
+    let Some(best_effort) = controls.first() else { return };
+    for subject in subjects {
+        let control = control_of(verdicts, subject.arm, &controls).unwrap_or(best_effort);
+        let shared = control.limit.as_ref();
         let entry = entry_of(verdicts, subject.arm, control.arm, standard);
         let differs = match (&subject.limit, shared) {
             (Some(own), Some(shared)) => {
@@ -171,7 +176,7 @@ fn apply_limits(verdicts: &mut Verdicts, arms: &[ArmLimit], standard: &Standard)
         }
     }
     // A limit that hits all classes alike is of the path, and no class's own.
-    verdicts.rate_limit = shared.map(|limit| RateLimit {
+    verdicts.rate_limit = best_effort.limit.as_ref().map(|limit| RateLimit {
         kind: limit.kind,
         rate_bps: limit.rate_bps,
         rate_l2_bps: limit.rate_l2_bps,
@@ -181,6 +186,16 @@ fn apply_limits(verdicts: &mut Verdicts, arms: &[ArmLimit], standard: &Standard)
     });
 }
 
+/// What a class's trains are to be compared with: the control of its pairs, or else the same without the mark.
+fn control_of<'a>(verdicts: &Verdicts, subject: Arm, controls: &[&'a ArmLimit]) -> Option<&'a ArmLimit> {
+    let by_pairs = verdicts.differentiation.iter().find(|entry| entry.subject == Subject::from(subject));
+    let is_control = |arm: Arm| match by_pairs {
+        Some(entry) => entry.control == Subject::from(arm),
+        None => arm.port == subject.port && arm.payload == subject.payload,
+    };
+    controls.iter().copied().find(|control| is_control(control.arm))
+}
+
 /// The entry that compares these marks, or a new one if only trains asked.
 fn entry_of<'a>(
     verdicts: &'a mut Verdicts,
@@ -188,12 +203,8 @@ fn entry_of<'a>(
     control: Arm,
     standard: &Standard,
 ) -> &'a mut Differentiation {
-    let same = |entry: &Differentiation| {
-        entry.subject.dscp == subject.dscp.get()
-            && entry.control.dscp == control.dscp.get()
-            && entry.subject.port == entry.control.port
-            && entry.subject.payload == entry.control.payload
-    };
+    let (one, other) = (Subject::from(subject), Subject::from(control));
+    let same = |entry: &Differentiation| entry.subject == one && entry.control == other;
     let index = verdicts.differentiation.iter().position(same).unwrap_or_else(|| {
         verdicts.differentiation.push(unknown(subject, control, standard));
         verdicts.differentiation.len() - 1
@@ -223,6 +234,7 @@ fn unknown(subject: Arm, control: Arm, standard: &Standard) -> Differentiation {
         location: None,
         pairs: 0,
         seconds: 0.0,
+        course: Vec::new(),
         note: "asked by trains only".to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! From the probes of an experiment to what each of its hypotheses says, one direction at a time.
 
-use model::report::{Differentiation, ErrorRate, ErrorRateKind, Estimate, Log10E, Trigger, Verdict};
+use model::report::{CoursePoint, Differentiation, ErrorRate, ErrorRateKind, Estimate, Log10E, Trigger, Verdict};
 use model::shaping::{Arm, Hypothesis, PairDesign, Ports, Purpose, Standard, TrainDesign};
 
 use super::Observed;
@@ -90,6 +90,7 @@ struct Case {
     delay: DelayEvidence,
     loss: LossEvidence,
     combined: Combined,
+    course: Course,
     median: MedianShift,
     tail: TailShift,
     loss_difference: LossDifference,
@@ -110,6 +111,40 @@ struct Block {
     pairs: u32,
 }
 
+/// At most 32 points of the e-values' course, evenly spaced: when there are more, every other one goes.
+#[derive(Clone, Debug)]
+struct Course {
+    points: Vec<CoursePoint>,
+    every: u64,
+    units: u64,
+}
+
+impl Default for Course {
+    fn default() -> Course {
+        Course { points: Vec::new(), every: 1, units: 0 }
+    }
+}
+
+impl Course {
+    const MOST: usize = 32;
+
+    fn push(&mut self, pairs: u64, log10_e: impl FnOnce() -> Log10E) {
+        self.units += 1;
+        if self.units % self.every != 0 {
+            return;
+        }
+        self.points.push(CoursePoint { pairs, log10_e: log10_e() });
+        if self.points.len() == Course::MOST {
+            self.every *= 2;
+            let mut index = 0;
+            self.points.retain(|_| {
+                index += 1;
+                index % 2 == 0
+            });
+        }
+    }
+}
+
 impl Case {
     fn new(hypothesis: Hypothesis, half_block: u32, standard: &Standard) -> Case {
         Case {
@@ -120,6 +155,7 @@ impl Case {
             delay: if is_one_flow(&hypothesis) { DelayEvidence::of_pairs() } else { DelayEvidence::of_blocks() },
             loss: LossEvidence::default(),
             combined: Combined::default(),
+            course: Course::default(),
             median: MedianShift::new(standard.alpha_none),
             tail: TailShift::new(standard.alpha_none),
             loss_difference: LossDifference::new(standard.alpha_none),
@@ -179,6 +215,9 @@ impl Case {
         }
         self.loss.push(lost[0], lost[1]);
         self.combined.push(&self.delay, &self.loss);
+        let log10 = |e_value: f64| e_value.max(1e-300).log10();
+        let (delay, loss) = (self.delay.e_value(), self.loss.e_value());
+        self.course.push(self.pairs, || Log10E { delay: log10(delay), loss: log10(loss) });
     }
 
     /// Ports are what the coin was tossed for, so the block is the unit: a port on a slower path delays all of its packets.
@@ -291,6 +330,7 @@ impl Case {
             location: None,
             pairs: self.pairs,
             seconds,
+            course: self.course.points.clone(),
             note: self.note(standard, verdict, seconds, diverse && self.hypothesis.ports == Ports::Fresh),
         }
     }

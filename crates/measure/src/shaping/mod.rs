@@ -2,6 +2,7 @@
 //! the order of a fair coin, so whatever the network does to all packets alike (bursts, route changes, clocks) exchanges the
 //! labels freely, and only differences by class add up (facts: e-processes of Ville's kind, confidence sequences).
 
+pub mod campaign;
 pub mod combine;
 pub mod confidence;
 pub mod evidence;
@@ -21,4 +22,21 @@ pub struct Observed {
     pub tos_received: Option<wire::Tos>,
     /// Layer 3.
     pub size: u16,
+}
+
+impl From<&model::Sample> for Observed {
+    fn from(sample: &model::Sample) -> Observed {
+        Observed {
+            sequence: sample.sequence,
+            sent_ns: sample.sent_at.0,
+            // What TCP sent again was lost.
+            received_ns: sample
+                .received_at
+                .filter(|_| !sample.flags.has(model::SampleFlags::RETRANSMITTED))
+                .map(|at| at.0),
+            tos_sent: sample.tos_sent,
+            tos_received: sample.tos_received,
+            size: sample.size,
+        }
+    }
 }

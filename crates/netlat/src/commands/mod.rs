@@ -197,18 +197,19 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 }
 
 /// The report as JSON or table, and what it means for the exit status.
-pub fn show(report: &Report, json: bool, fail_on_finding: bool) -> anyhow::Result<Outcome> {
+pub fn show(report: &Report, json: bool, fail_on_finding: bool, explain: bool) -> anyhow::Result<Outcome> {
     if json {
         print_json(report)?;
     } else {
-        write!(std::io::stdout().lock(), "{}", crate::table::report(report))?;
+        write!(std::io::stdout().lock(), "{}", crate::table::report(report, explain))?;
     }
     let found = report
         .paths
         .iter()
         .flat_map(|path| &path.remarking)
         .any(|remarking| remarking.pathology.is_finding() || remarking.ecn.is_finding());
-    Ok(if found && fail_on_finding { Outcome::Found } else { Outcome::Done })
+    let differs = report.paths.iter().flat_map(|path| &path.differentiation).any(|entry| entry.verdict.is_finding());
+    Ok(if (found || differs) && fail_on_finding { Outcome::Found } else { Outcome::Done })
 }
 
 #[cfg(test)]

@@ -2,16 +2,20 @@
 
 use std::io::{IsTerminal, Write};
 
-use worker::{ProbeConfig, ProbeProgress};
+use worker::{ProbeConfig, ProbeProgress, ShapingOptions, ShapingProgress};
 
 use super::locate::Locator;
 use super::{join_string, runtime, show, spec};
 use crate::Outcome;
-use crate::cli::ProbeArgs;
+use crate::cli::{ProbeArgs, ShapingArgs};
 use crate::config::{Config, data_dir};
 
 pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
-    let spec = spec(&args.spec, args.duration)?;
+    let mut spec = spec(&args.spec, args.duration)?;
+    let shaping = args.shaping.shaping.then(|| options(&args.shaping));
+    if shaping.is_some() && args.duration.is_none() {
+        spec.duration = model::Duration::Forever;
+    }
     let join = match &args.join.join {
         Some(given) => Some(join_string(given)?),
         None => None,
@@ -22,6 +26,7 @@ pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
         name: args.name,
         spec,
         interface: args.interface,
+        shaping,
         clock: net::Clock::from_env()?,
     };
     // Routers quote whatever port; the default one is as good as the server's own, which only its sessions know.
@@ -39,7 +44,18 @@ pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
     if let Some(locator) = locator {
         locator.fill(&mut report, &clock);
     }
-    show(&report, args.json, args.fail_on_finding)
+    show(&report, args.json, args.fail_on_finding, args.shaping.explain)
+}
+
+fn options(args: &ShapingArgs) -> ShapingOptions {
+    ShapingOptions {
+        ports: args.ports.iter().flat_map(|range| range.0.iter().copied()).collect(),
+        budget_bytes: args.budget.unwrap_or(worker::DEFAULT_BUDGET),
+        alpha: args.alpha,
+        alpha_none: args.alpha_none,
+        least_delay_ms: args.least_delay,
+        least_loss: args.least_loss / 100.0,
+    }
 }
 
 const PROBE_PORT: u16 = 8620;
@@ -69,6 +85,14 @@ impl Line {
                     totals.received
                 ),
             ),
+            ProbeProgress::Shaping(ShapingProgress::Plan(plan)) => return self.say(plan),
+            ProbeProgress::Shaping(ShapingProgress::Pairs { decided, of, elapsed, at_most }) => (
+                "comparing in pairs",
+                format!(" {}/{} s at most, {decided} of {of} decided", elapsed.as_secs(), at_most.as_secs()),
+            ),
+            ProbeProgress::Shaping(ShapingProgress::Train { classes, kbps }) => {
+                return self.say(&format!("trains of {classes} classes at {kbps} kbit/s"));
+            }
             ProbeProgress::Settling { .. } => ("waiting for the last answers", String::new()),
             ProbeProgress::Reporting => ("waiting for the report", String::new()),
         };
@@ -80,6 +104,13 @@ impl Line {
             let _ = writeln!(err, "netlat: {phase}");
         }
         self.last = phase.to_owned();
+    }
+
+    /// A line that stays.
+    fn say(&mut self, text: &str) {
+        self.end();
+        let _ = writeln!(std::io::stderr(), "netlat: {text}");
+        self.last.clear();
     }
 
     fn end(&self) {

@@ -9,5 +9,5 @@ pub fn run(args: ReportArgs, config: &Config) -> anyhow::Result<Outcome> {
     let now = net::Clock::identity().now();
     let since = super::parse_since(&args.since, now)?;
     let report = server::report::build(&dir, args.worker.as_ref(), Some(since), now)?;
-    super::show(&report, args.json, args.fail_on_finding)
+    super::show(&report, args.json, args.fail_on_finding, args.explain)
 }

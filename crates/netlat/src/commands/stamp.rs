@@ -39,5 +39,5 @@ pub fn run(args: StampArgs) -> anyhow::Result<Outcome> {
     let name = WorkerName::from_host_name("local");
     let report = worker::stamp::report(&name, server::report::rfc3339(clock.now()), &outcome)
         .map_err(|error| anyhow::anyhow!("cannot build the report: {error}"))?;
-    show(&report, args.json, args.fail_on_finding)
+    show(&report, args.json, args.fail_on_finding, false)
 }

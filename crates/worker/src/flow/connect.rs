@@ -30,7 +30,7 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    fn take(&self, stop: &Flag) -> bool {
+    pub(super) fn take(&self, stop: &Flag) -> bool {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         while *used >= MAX_CONNECTIONS {
             if stop.is_set() {
@@ -43,7 +43,7 @@ impl Slots {
         true
     }
 
-    fn free(&self) {
+    pub(super) fn free(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.freed.notify_one();
     }
@@ -63,18 +63,22 @@ pub(crate) fn dispatch(link: &Arc<Link>, mut plan: Plan, watcher: Option<&Watche
         if late_ns > 1_000_000_000 {
             plan.postpone(late_ns);
         }
-        link.log.begin(now_ns, due.sequence);
-        let (own, watcher, done) = (link.clone(), watcher.cloned(), slots.clone());
-        let spawned =
-            std::thread::Builder::new().name(format!("probe-{}", link.kind)).stack_size(STACK).spawn(move || {
-                probe(&own, due, watcher.as_ref());
-                done.free();
-            });
-        if let Err(error) = spawned {
-            link.log.retract(due.sequence);
-            link.log.note(format!("{}: cannot start a thread for a connection: {error}", link.kind));
-            slots.free();
-        }
+        launch(link, due, now_ns, watcher, &slots);
+    }
+}
+
+/// One connection on a thread of its own, for which a slot was taken.
+pub(super) fn launch(link: &Arc<Link>, due: Due, now_ns: u64, watcher: Option<&Watcher>, slots: &Arc<Slots>) {
+    link.log.begin(now_ns, due.sequence);
+    let (own, watcher, done) = (link.clone(), watcher.cloned(), slots.clone());
+    let spawned = std::thread::Builder::new().name(format!("probe-{}", link.kind)).stack_size(STACK).spawn(move || {
+        probe(&own, due, watcher.as_ref());
+        done.free();
+    });
+    if let Err(error) = spawned {
+        link.log.retract(due.sequence);
+        link.log.note(format!("{}: cannot start a thread for a connection: {error}", link.kind));
+        slots.free();
     }
 }
 
@@ -120,6 +124,7 @@ fn probe(link: &Link, due: Due, watcher: Option<&Watcher>) {
         return link.log.finish(sent_ns, unsent(SampleFlags::REFUSED));
     }
     let outcome = read_answer(link, &connection, due.sequence);
+    let retransmitted = connection.info().is_ok_and(|info| info.retransmits > 0);
     let stamp = transmit_stamp(&connection).map(|stamp| link.clock.stamp(stamp));
     let mut flags = if stamp.is_some() { SampleFlags::default() } else { SampleFlags::TX_USER };
     if outcome.somebody_else {
@@ -127,6 +132,9 @@ fn probe(link: &Link, due: Due, watcher: Option<&Watcher>) {
     }
     if outcome.reset {
         flags = flags.with(SampleFlags::REFUSED);
+    }
+    if retransmitted {
+        flags = flags.with(SampleFlags::RETRANSMITTED);
     }
     if let Some(mut half) = outcome.half {
         if let Some(seen) = captured.as_ref().and_then(|watch| watch.mark()) {
@@ -156,12 +164,21 @@ fn is_local(error: &NetError) -> bool {
 const TOO_MANY_FILES: i32 = 24;
 const TOO_MANY_FILES_IN_SYSTEM: i32 = 23;
 
-fn build(link: &Link, request: &mut Vec<u8>, token: &[u8; TOKEN_LEN]) -> Result<(), String> {
+pub(super) fn build(link: &Link, request: &mut Vec<u8>, token: &[u8; TOKEN_LEN]) -> Result<(), String> {
+    let random = |filler: &mut [u8]| {
+        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), filler)
+            .map_err(|_| "the system has no random numbers".to_owned())
+    };
+    if let Some(length) = link.random_stream {
+        let mut filler = vec![0; length.saturating_sub(TOKEN_LEN)];
+        random(&mut filler)?;
+        wire::stream::build_stream(request, token, &filler);
+        return Ok(());
+    }
     match link.kind {
         Kind::Tls => {
             let mut filler = [0; wire::tls::CLIENT_FILLER_LEN];
-            ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut filler)
-                .map_err(|_| "the system has no random numbers".to_owned())?;
+            random(&mut filler)?;
             wire::tls::build_client_hello(request, &link.sni, token, &filler)
                 .map_err(|error| format!("cannot build a ClientHello for '{}': {error}", link.sni))
         }
@@ -186,9 +203,12 @@ struct Verdict {
     via: bool,
 }
 
-fn verdict(kind: Kind, stream: &[u8], ended: bool) -> Option<Verdict> {
+fn verdict(link: &Link, stream: &[u8], ended: bool) -> Option<Verdict> {
     let strange = || Some(Verdict { token: None, via: false });
-    match kind {
+    if link.random_stream.is_some() {
+        return wire::stream::parse_stream(stream).map(|token| Verdict { token: Some(token), via: false });
+    }
+    match link.kind {
         Kind::Tls => match wire::tls::parse_server_hello(stream) {
             Ok(Some(answer)) => Some(Verdict { token: answer.token, via: false }),
             Ok(None) => None,
@@ -226,7 +246,7 @@ fn read_answer(link: &Link, connection: &TcpProbe, sequence: u32) -> Outcome {
         };
         filled += received.length;
         let ended = received.length == 0;
-        if let Some(verdict) = verdict(link.kind, buffer.get(..filled).unwrap_or_default(), ended)
+        if let Some(verdict) = verdict(link, buffer.get(..filled).unwrap_or_default(), ended)
             && filled > 0
         {
             let authentic = verdict.token.and_then(|token| link.open_token(&token)) == Some(sequence);

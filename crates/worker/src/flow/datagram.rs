@@ -113,13 +113,13 @@ pub(crate) fn receive(link: &Arc<Link>, socket: &UdpProbeSocket, discovered: &Fl
             // The kernel notes the times, so nothing is lost by letting some packets and stamps gather.
             stop.wait(GATHER);
             answers(link, socket, &mut batch, discovered);
-            stamps(link, socket);
+            stamps(link, socket, &mut |_, _| {});
         }
     }
 }
 
 /// Takes the answers that are there. Reading also takes a pending ICMP error off the socket.
-fn answers(link: &Link, socket: &UdpProbeSocket, batch: &mut ReceiveBatch, discovered: &Flag) {
+pub(super) fn answers(link: &Link, socket: &UdpProbeSocket, batch: &mut ReceiveBatch, discovered: &Flag) {
     loop {
         let count = match socket.receive(batch, Some(Duration::ZERO)) {
             Ok(0) => return,
@@ -149,11 +149,14 @@ fn answers(link: &Link, socket: &UdpProbeSocket, batch: &mut ReceiveBatch, disco
     }
 }
 
-fn stamps(link: &Link, socket: &UdpProbeSocket) {
+/// Takes the transmit stamps that are there. `waited` hears of each probe how many nanoseconds it was in this host.
+pub(super) fn stamps(link: &Link, socket: &UdpProbeSocket, waited: &mut dyn FnMut(u32, i64)) {
     let read = socket.transmit_stamps(&mut |stamp| {
         let Ok((packet, udp)) = wire::frame::udp_in_frame(stamp.frame) else { return };
-        if let Some(sequence) = link.identify(udp.payload) {
-            link.log.stamped(sequence, link.clock.stamp(stamp.stamp), Some(packet.tos));
+        if let Some(sequence) = link.identify(udp.payload)
+            && let Some(ns) = link.log.stamped(sequence, link.clock.stamp(stamp.stamp), Some(packet.tos))
+        {
+            waited(sequence, ns);
         }
     });
     if let Err(error) = read {

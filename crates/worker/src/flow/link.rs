@@ -20,9 +20,7 @@ pub(crate) struct Link {
     pub family: Family,
     pub direction: DirectionChoice,
     pub session: u32,
-    pub key_up: DirectionKey,
-    pub key_down: DirectionKey,
-    pub mask: MaskKey,
+    pub keys: Arc<Keys>,
     pub seed: u64,
     /// Where probes go.
     pub peer: SocketAddr,
@@ -31,6 +29,8 @@ pub(crate) struct Link {
     /// The server as an HTTP request names it.
     pub host: String,
     pub sni: String,
+    /// On a TCP connection: this many random bytes instead of a request that looks like its kind.
+    pub random_stream: Option<usize>,
     pub clock: net::Clock,
     pub log: Arc<SessionLog>,
 }
@@ -91,16 +91,32 @@ impl Link {
     }
 
     pub(crate) fn token(&self, header: &ProbeHeader) -> [u8; TOKEN_LEN] {
-        wire::token::seal_token(self.session, header, &self.key_up, &self.mask)
+        wire::token::seal_token(self.session, header, &self.keys.up, &self.keys.mask)
+    }
+
+    /// The first packet of a flow that is compared with voice, which opens with IP discovery: as long, and random. `index` counts a
+    /// session's openings.
+    pub(crate) fn build_opening(&self, out: &mut Vec<u8>, index: u32, class: Tos) -> Result<(), WireError> {
+        let sequence = wire::OPENING_MIN.checked_add(index).ok_or(WireError::Unsupported)?;
+        let header = self.header(sequence, class, self.clock.now());
+        let header = ProbeHeader { flags: header.flags | ProbeFlags::OPENING, ..header };
+        wire::control::build_control(
+            out,
+            self.session,
+            &header,
+            wire::discovery::DISCOVERY_LEN,
+            &self.keys.up,
+            &self.keys.mask,
+        )
     }
 
     /// A datagram's payload into `out`.
     pub(crate) fn build(&self, out: &mut Vec<u8>, header: &ProbeHeader) -> Result<(), WireError> {
         let size = usize::from(self.size);
         match self.kind {
-            Kind::Rtp => wire::rtp::build_rtp(out, self.session, header, size, &self.key_up),
+            Kind::Rtp => wire::rtp::build_rtp(out, self.session, header, size, &self.keys.up),
             Kind::Udp | Kind::Clock => {
-                wire::control::build_control(out, self.session, header, size, &self.key_up, &self.mask)
+                wire::control::build_control(out, self.session, header, size, &self.keys.up, &self.keys.mask)
             }
             Kind::Dns => {
                 wire::dns::build_query(out, self.dns_id(header.sequence), &self.token(header));
@@ -125,8 +141,8 @@ impl Link {
     pub(crate) fn identify(&self, payload: &[u8]) -> Option<u32> {
         let peeked = match self.kind {
             Kind::Rtp => wire::rtp::peek_rtp(payload).ok()?,
-            Kind::Udp | Kind::Clock => wire::control::peek_control(payload, &self.mask).ok()?,
-            Kind::Dns => wire::token::peek_token(&wire::dns::parse_query(payload).ok()?.token, &self.mask),
+            Kind::Udp | Kind::Clock => wire::control::peek_control(payload, &self.keys.mask).ok()?,
+            Kind::Dns => wire::token::peek_token(&wire::dns::parse_query(payload).ok()?.token, &self.keys.mask),
             _ => return None,
         };
         (peeked.session == self.session).then_some(peeked.sequence)
@@ -140,13 +156,13 @@ impl Link {
                     return if ssrc == self.session { Incoming::Discovery } else { Incoming::Foreign };
                 }
                 match wire::rtp::peek_rtp(packet) {
-                    Ok(peeked) if peeked.session == self.session => wire::rtp::open_rtp(packet, &self.key_down).ok(),
+                    Ok(peeked) if peeked.session == self.session => wire::rtp::open_rtp(packet, &self.keys.down).ok(),
                     _ => None,
                 }
             }
-            Kind::Udp | Kind::Clock => match wire::control::peek_control(packet, &self.mask) {
+            Kind::Udp | Kind::Clock => match wire::control::peek_control(packet, &self.keys.mask) {
                 Ok(peeked) if peeked.session == self.session => {
-                    wire::control::open_control(packet, &peeked, &self.key_down).ok()
+                    wire::control::open_control(packet, &peeked, &self.keys.down).ok()
                 }
                 _ => None,
             },
@@ -161,7 +177,11 @@ impl Link {
         };
         match header {
             Some(header) if is_answer(&header) && header.in_reply_to == Some(header.sequence) => {
-                Incoming::Answer(header.sequence)
+                if header.sequence >= wire::OPENING_MIN {
+                    Incoming::Discovery
+                } else {
+                    Incoming::Answer(header.sequence)
+                }
             }
             _ => Incoming::Foreign,
         }
@@ -169,22 +189,22 @@ impl Link {
 
     /// The sequence an authentic answer's token is for.
     pub(crate) fn open_token(&self, token: &[u8; TOKEN_LEN]) -> Option<u32> {
-        let peeked = wire::token::peek_token(token, &self.mask);
+        let peeked = wire::token::peek_token(token, &self.keys.mask);
         if peeked.session != self.session {
             return None;
         }
-        let header = wire::token::open_token(token, &peeked, &self.key_down).ok()?;
+        let header = wire::token::open_token(token, &peeked, &self.keys.down).ok()?;
         is_answer(&header).then_some(header.sequence)
     }
 
     /// The sequence of an echo of ours that came back; the far kernel returns our own bytes.
     pub(crate) fn open_echo(&self, data: &[u8]) -> Option<u32> {
         let token: &[u8; TOKEN_LEN] = data.first_chunk()?;
-        let peeked = wire::token::peek_token(token, &self.mask);
+        let peeked = wire::token::peek_token(token, &self.keys.mask);
         if peeked.session != self.session {
             return None;
         }
-        wire::token::open_token(token, &peeked, &self.key_up).ok().map(|header| header.sequence)
+        wire::token::open_token(token, &peeked, &self.keys.up).ok().map(|header| header.sequence)
     }
 
     /// Not to be guessed by who does not see the query, and not counting up.

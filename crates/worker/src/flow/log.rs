@@ -40,6 +40,8 @@ struct Inner {
     foreign: u64,
     notes: Vec<String>,
     notes_told: usize,
+    local_queue: Vec<u16>,
+    local_queue_told: bool,
     totals: Totals,
 }
 
@@ -117,17 +119,29 @@ impl SessionLog {
         }
     }
 
-    /// The kernel's transmit stamp. `mark`: the ToS in the frame as it left, where the frame came back.
-    pub(crate) fn stamped(&self, sequence: u32, stamp: UnixNanos, mark: Option<Tos>) {
+    /// The kernel's transmit stamp. `mark`: the ToS in the frame as it left, where the frame came back. Returns how long the packet
+    /// waited in this host, in nanoseconds, at its first stamp.
+    pub(crate) fn stamped(&self, sequence: u32, stamp: UnixNanos, mark: Option<Tos>) -> Option<i64> {
         let mut inner = self.lock();
-        let Some(pending) = inner.get(sequence) else { return };
-        let Some(half) = pending.half.as_mut().filter(|_| !pending.stamped && !pending.reported) else { return };
+        let pending = inner.get(sequence)?;
+        let half = pending.half.as_mut().filter(|_| !pending.stamped && !pending.reported)?;
+        let waited_ns = stamp.since(half.sent_at);
         half.sent_at = stamp;
         half.flags = SampleFlags(half.flags.0 & !SampleFlags::TX_USER.0);
         if mark.is_some_and(|mark| mark != half.tos) {
             half.flags = half.flags.with(SampleFlags::LOCAL_REWRITE);
         }
         pending.stamped = true;
+        Some(waited_ns)
+    }
+
+    /// This hypothesis' arms wait differently long in this host.
+    pub(crate) fn local_queue(&self, hypothesis: u16) {
+        let mut inner = self.lock();
+        if !inner.local_queue.contains(&hypothesis) {
+            inner.local_queue.push(hypothesis);
+            inner.local_queue_told = false;
+        }
     }
 
     /// The newest probe not settled whose sequence ends in these 16 bits.
@@ -210,13 +224,16 @@ impl SessionLog {
             || !inner.received.is_empty()
             || inner.settled != inner.settled_told
             || inner.send_failures + inner.foreign > 0
-            || inner.notes.len() > inner.notes_told;
+            || inner.notes.len() > inner.notes_told
+            || (!inner.local_queue.is_empty() && !inner.local_queue_told);
         if !news && !close {
             return None;
         }
         inner.settled_told = inner.settled;
         let notes = inner.notes[inner.notes_told..].to_vec();
         inner.notes_told = inner.notes.len();
+        let told = std::mem::replace(&mut inner.local_queue_told, true);
+        let local_queue = if told { Vec::new() } else { inner.local_queue.clone() };
         Some(SessionUpload {
             session: self.session,
             sent: std::mem::take(&mut inner.sent),
@@ -226,7 +243,7 @@ impl SessionLog {
             send_failures: std::mem::take(&mut inner.send_failures),
             foreign: std::mem::take(&mut inner.foreign),
             notes,
-            local_queue: Vec::new(),
+            local_queue,
         })
     }
 }

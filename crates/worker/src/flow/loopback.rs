@@ -148,6 +148,8 @@ fn spec(kind: Kind, direction: DirectionChoice) -> FlowSpec {
         rate_pps: 200.0,
         size: 100,
         sni: "gateway.discord.gg".to_owned(),
+        experiment: None,
+        rounds: None,
     }
 }
 

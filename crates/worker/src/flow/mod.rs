@@ -4,6 +4,7 @@
 mod connect;
 mod datagram;
 mod echo;
+pub(crate) mod experiment;
 pub(crate) mod link;
 pub(crate) mod log;
 #[cfg(test)]
@@ -16,12 +17,14 @@ use std::sync::Arc;
 
 use measure::Schedule;
 use model::control::SessionGrant;
+use model::shaping::{Design, Experiment};
 use model::{DirectionChoice, Family, Kind, TaskSpec, Tos};
 use net::Clock;
 
 use crate::capture::Watcher;
 use crate::config::EchoSockets;
 use crate::duty::{self, CLOCK_PAYLOAD};
+use experiment::{Bench, Course};
 use link::{Keys, Link};
 use log::{LogOptions, SETTLE_NS, SessionLog};
 use plan::{Activity, Plan, Timeline};
@@ -42,6 +45,10 @@ pub(crate) struct FlowSpec {
     pub rate_pps: f64,
     pub size: u16,
     pub sni: String,
+    /// What its probes are compared for; their kinds, classes and ports are those of its arms.
+    pub experiment: Option<Experiment>,
+    /// Of pairs, at most; a budget's bound.
+    pub rounds: Option<u32>,
 }
 
 impl FlowSpec {
@@ -54,6 +61,30 @@ impl FlowSpec {
             rate_pps: duty::rate_of(kind, spec),
             size: spec.size,
             sni: spec.sni.clone(),
+            experiment: None,
+            rounds: None,
+        }
+    }
+
+    /// Pairs or trains; the arms of one experiment all go over UDP or all over TCP.
+    pub(crate) fn experiment(
+        experiment: Experiment,
+        rounds: Option<u32>,
+        family: Family,
+        direction: DirectionChoice,
+        sni: &str,
+    ) -> FlowSpec {
+        let is_stream = experiment.arms().any(|arm| arm.payload.is_stream());
+        FlowSpec {
+            kind: if is_stream { Kind::Http } else { Kind::Udp },
+            family,
+            direction,
+            classes: experiment.classes(),
+            rate_pps: experiment.rate_pps(),
+            size: experiment.size(),
+            sni: sni.to_owned(),
+            experiment: Some(experiment),
+            rounds,
         }
     }
 
@@ -66,6 +97,8 @@ impl FlowSpec {
             rate_pps: 20.0,
             size: CLOCK_PAYLOAD,
             sni: String::new(),
+            experiment: None,
+            rounds: None,
         }
     }
 }
@@ -87,6 +120,7 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct Flow {
     pub spec: FlowSpec,
     pub log: Arc<SessionLog>,
+    pub course: Arc<Course>,
     stop_sending: Arc<Flag>,
     stop_receiving: Arc<Flag>,
     stopped_ns: Option<u64>,
@@ -107,22 +141,34 @@ impl Flow {
             await_answer: spec.kind == Kind::Dns && spec.direction.down(),
         };
         let log = Arc::new(SessionLog::new(grant.session, options));
-        let link = Arc::new(Link {
-            kind: spec.kind,
+        let keys = Arc::new(keys);
+        let link = |kind: Kind, peer: SocketAddr, random_stream: Option<usize>| Link {
+            kind,
             family: spec.family,
             direction: spec.direction,
             session: grant.session.0,
-            key_up: keys.up,
-            key_down: keys.down,
-            mask: keys.mask,
+            keys: keys.clone(),
             seed: grant.seed,
-            peer: SocketAddr::new(around.server, port),
+            peer,
             size: spec.size,
             host: around.host.to_owned(),
             sni: spec.sni.clone(),
+            random_stream,
             clock: around.clock.clone(),
             log: log.clone(),
-        });
+        };
+        let course = Arc::new(Course::new(spec.rounds));
+        let bench = match &spec.experiment {
+            Some(experiment) => Some(Bench::new(
+                experiment.clone(),
+                course.clone(),
+                spec.direction,
+                around.server,
+                |payload, peer, random_stream| link(payload.kind(), peer, random_stream),
+            )?),
+            None => None,
+        };
+        let link = Arc::new(link(spec.kind, SocketAddr::new(around.server, port), None));
         let now_ns = Clock::monotonic_ns();
         let plan = match spec.kind {
             Kind::Clock => Plan::clock(around.activity.clone(), now_ns),
@@ -131,9 +177,33 @@ impl Flow {
                 Plan::task(schedule, around.timeline, now_ns)
             }
         };
-        let flow = Flow { spec, log, stop_sending: Arc::default(), stop_receiving: Arc::default(), stopped_ns: None };
-        flow.run(link, plan, around)?;
+        let (stop_sending, stop_receiving) = (Arc::default(), Arc::default());
+        let flow = Flow { spec, log, course, stop_sending, stop_receiving, stopped_ns: None };
+        match bench {
+            Some(bench) => flow.run_experiment(Arc::new(bench), around)?,
+            None => flow.run(link, plan, around)?,
+        }
         Ok(flow)
+    }
+
+    fn run_experiment(&self, bench: Arc<Bench>, around: &Surroundings<'_>) -> Result<(), String> {
+        let (sending, receiving) = (self.stop_sending.clone(), self.stop_receiving.clone());
+        match &bench.experiment.design {
+            Design::Pairs(design) if self.spec.kind.is_tcp() => {
+                let (design, watcher) = (design.clone(), around.watcher.cloned());
+                self.thread("pairs", move || experiment::dispatch(&bench, &design, watcher.as_ref(), &sending))
+            }
+            Design::Pairs(design) => {
+                let (design, own) = (design.clone(), bench.clone());
+                self.thread("recv", move || experiment::receive(&own, &receiving))?;
+                self.thread("pairs", move || experiment::send_pairs(&bench, &design, &sending))
+            }
+            Design::Trains(design) => {
+                let (design, own) = (design.clone(), bench.clone());
+                self.thread("recv", move || experiment::receive(&own, &receiving))?;
+                self.thread("trains", move || experiment::send_trains(&bench, &design, &sending))
+            }
+        }
     }
 
     fn run(&self, link: Arc<Link>, plan: Plan, around: &Surroundings<'_>) -> Result<(), String> {

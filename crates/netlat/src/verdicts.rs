@@ -1,0 +1,181 @@
+//! Verdicts in words: one sentence each, and with `--explain` the evidence.
+
+use std::fmt::Write;
+
+use model::Direction;
+use model::report::{Differentiation, ErrorRateKind, Estimate, FlowRule, LimitKind, Path, RateLimit, Subject, Verdict};
+
+use crate::table::class_name;
+
+/// All of a path's verdicts, a line or more each; empty where nothing was compared.
+pub fn lines(path: &Path, explain: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(limit) = &path.rate_limit {
+        lines.push(shared_limit(limit));
+    }
+    for entry in &path.differentiation {
+        lines.push(sentence(path, entry));
+        if explain {
+            lines.extend(evidence(entry).into_iter().map(|line| format!("    {line}")));
+        }
+    }
+    if !lines.is_empty() {
+        lines.push("these verdicts speak of the path to this server, not to Discord".to_owned());
+    }
+    lines
+}
+
+/// `EF toward nyc1 is policed at 300 kbit/s with a 10 kB bucket between hop 3 and 4 (alpha 0.001, 412 pairs, 9 s)`.
+fn sentence(path: &Path, entry: &Differentiation) -> String {
+    let way = match path.direction {
+        Direction::Up => format!("from {}", path.worker),
+        Direction::Down => format!("toward {}", path.worker),
+        Direction::RoundTrip => format!("from {} and back", path.worker),
+    };
+    let mut line = format!("{} {way} {}", what(&entry.subject, &entry.control), outcome(entry));
+    match entry.location {
+        Some(place) => {
+            let _ = write!(line, " between hop {} and {}", place.after_hop, place.by_hop);
+        }
+        None if entry.verdict.is_finding() => line.push_str(", at a hop that is not localised"),
+        None => {}
+    }
+    let (name, value) = match entry.error_rate.kind {
+        ErrorRateKind::PerRun => ("alpha", format!("{}", entry.error_rate.value)),
+        ErrorRateKind::PerYear => ("false changes a year", format!("{}", entry.error_rate.value)),
+    };
+    let _ = write!(line, " ({name} {value}, {} pairs, {:.0} s)", entry.pairs, entry.seconds);
+    for flag in &entry.flags {
+        let _ = write!(line, "; {flag}");
+    }
+    line
+}
+
+/// The subject by what tells it from its control.
+fn what(subject: &Subject, control: &Subject) -> String {
+    let protocol = if subject.payload.is_stream() { "TCP" } else { "UDP" };
+    if subject.dscp != control.dscp {
+        class_name(subject.dscp, 0)
+    } else if subject.port != control.port {
+        format!("{protocol} to port {}", subject.port)
+    } else if subject.payload != control.payload {
+        format!("{} on {protocol} port {}", subject.payload, subject.port)
+    } else {
+        class_name(subject.dscp, 0)
+    }
+}
+
+fn outcome(entry: &Differentiation) -> String {
+    let shift = |estimate: Option<Estimate>| estimate.map_or(0.0, |shift| shift.estimate.abs());
+    match entry.verdict {
+        Verdict::None => "is treated like the rest".to_owned(),
+        Verdict::Inconclusive => format!("is undecided: {}", entry.note),
+        Verdict::Void => format!("cannot be judged: {}", entry.note),
+        Verdict::Blocked => "is blocked".to_owned(),
+        Verdict::Delayed if shift(entry.delay_shift_ms) < shift(entry.p95_shift_ms) / 4.0 => {
+            format!("is delayed: its slowest twentieth by {:.2} ms", shift(entry.p95_shift_ms))
+        }
+        Verdict::Delayed => format!("is delayed by {:.2} ms", shift(entry.delay_shift_ms)),
+        Verdict::Lossy => format!("is lost more often, by {:.2} percentage points", 100.0 * shift(entry.loss_shift)),
+        Verdict::Policed => format!("is policed{}", limit(entry)),
+        Verdict::Shaped => format!("is shaped{}", limit(entry)),
+        Verdict::Favoured if entry.rate_bps.is_some() => format!("is favoured: limited{}", limit(entry)),
+        Verdict::Favoured => {
+            let loss = entry.loss_shift.filter(|loss| loss.high < 0.0).map(|loss| -loss.estimate * 100.0);
+            let delay = entry.delay_shift_ms.filter(|delay| delay.high < 0.0).map(|delay| -delay.estimate);
+            match (delay, loss) {
+                (Some(ms), _) => format!("is favoured: {ms:.2} ms faster"),
+                (None, Some(points)) => format!("is favoured: {points:.2} percentage points less lost"),
+                (None, None) => "is favoured".to_owned(),
+            }
+        }
+    }
+}
+
+fn limit(entry: &Differentiation) -> String {
+    let mut text = String::new();
+    if let Some(rate) = entry.rate_bps {
+        let _ = write!(text, " at {}", bit_rate(rate.estimate));
+    }
+    if let Some(burst) = entry.burst_bytes {
+        let _ = write!(text, " with a {} bucket", bytes(burst.estimate));
+    }
+    if let Some(after) = entry.limit_after {
+        let _ = write!(text, " after {} or {:.1} s", bytes(after.bytes as f64), after.seconds);
+    }
+    if let Some(mark) = entry.excess_dscp {
+        let _ = write!(text, ", excess is remarked to {}", class_name(mark, 0));
+    }
+    text
+}
+
+fn shared_limit(limit: &RateLimit) -> String {
+    let kind = match limit.kind {
+        LimitKind::Policer => "policed",
+        LimitKind::Shaper => "shaped",
+    };
+    format!(
+        "all classes alike are {kind} at {} ({} with Ethernet headers) with a {} bucket: the path's limit, no differentiation",
+        bit_rate(limit.rate_bps.estimate),
+        bit_rate(limit.rate_l2_bps.estimate),
+        bytes(limit.burst_bytes.estimate)
+    )
+}
+
+fn evidence(entry: &Differentiation) -> Vec<String> {
+    let mut lines = vec![
+        format!("compared with {}; {} hypotheses share the error rate", describe(&entry.control), entry.hypotheses),
+        format!(
+            "e-values: delay 10^{:.1}, loss 10^{:.1}; named from 10^{:.1} on",
+            entry.log10_e.delay,
+            entry.log10_e.loss,
+            (f64::from(entry.hypotheses.max(1)) / entry.error_rate.value.max(1e-12)).log10()
+        ),
+    ];
+    let interval = |name: &str, estimate: Option<Estimate>, factor: f64, unit: &str| {
+        estimate.map(|e| {
+            let [estimate, low, high] = [e.estimate, e.low, e.high].map(|value| value * factor);
+            format!("{name} {estimate:+.3} {unit}, within {low:+.3} to {high:+.3}")
+        })
+    };
+    lines.extend(interval("delay", entry.delay_shift_ms, 1.0, "ms"));
+    lines.extend(interval("slowest twentieth", entry.p95_shift_ms, 1.0, "ms"));
+    lines.extend(interval("loss", entry.loss_shift, 100.0, "pp"));
+    lines.extend(interval("rate", entry.rate_bps, 1e-3, "kbit/s (layer 3)"));
+    lines.extend(interval("rate", entry.rate_l2_bps, 1e-3, "kbit/s (layer 2)"));
+    lines.extend(interval("bucket", entry.burst_bytes, 1e-3, "kB"));
+    if let Some(rule) = entry.flow_rule {
+        let rule = match rule {
+            FlowRule::PerPacket => "each packet's own mark decides",
+            FlowRule::FirstPacket => "a flow's first packet decides for the whole flow",
+            FlowRule::Both => "both each packet's mark and the flow's first packet decide",
+        };
+        lines.push(rule.to_owned());
+    }
+    for point in &entry.course {
+        lines.push(format!(
+            "after {} pairs: delay 10^{:.1}, loss 10^{:.1}",
+            point.pairs, point.log10_e.delay, point.log10_e.loss
+        ));
+    }
+    if !entry.note.is_empty() && !matches!(entry.verdict, Verdict::Inconclusive | Verdict::Void) {
+        lines.push(entry.note.clone());
+    }
+    lines
+}
+
+fn describe(subject: &Subject) -> String {
+    format!("{} {} on port {}", class_name(subject.dscp, 0), subject.payload, subject.port)
+}
+
+fn bit_rate(bps: f64) -> String {
+    match bps {
+        bps if bps >= 1e7 => format!("{:.1} Mbit/s", bps / 1e6),
+        bps if bps >= 1e6 => format!("{:.2} Mbit/s", bps / 1e6),
+        bps => format!("{:.0} kbit/s", bps / 1e3),
+    }
+}
+
+fn bytes(bytes: f64) -> String {
+    if bytes >= 1e6 { format!("{:.1} MB", bytes / 1e6) } else { format!("{:.1} kB", bytes / 1e3) }
+}

@@ -1,0 +1,318 @@
+//! One run of comparisons within a budget: pairs first, then trains, each session as what was seen so far asks for. The plan is
+//! `measure`'s, the verdict the server's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use measure::shaping::campaign::{self, Ask, PairSession, Trains};
+use model::control::ProbePorts;
+use model::shaping::{Arm, Design, Experiment, ExperimentStatus, Payload, Standard, TrainDesign};
+use model::{Family, Kind, SessionId, TaskSpec};
+use net::Clock;
+use tokio::time::Instant;
+
+use crate::duty::datagram_overhead;
+use crate::error::WorkerError;
+use crate::flow::FlowSpec;
+use crate::flow::experiment::Course;
+use crate::flow::plan::Timeline;
+use crate::station::{FlowKey, NotOpened, Station};
+use crate::targets::Targets;
+
+/// Of a run that was not told: 20 MB both ways, one minute.
+pub const DEFAULT_BUDGET: u64 = 20_000_000;
+pub const DEFAULT_SECONDS: u32 = 60;
+/// What the control plane and the clock sessions take of the budget.
+const FIXED_BYTES: u64 = 150_000;
+const FIXED_BYTES_PER_SECOND: f64 = 1_600.0;
+/// So often the server is asked what is decided.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// A train's last packets are settled and joined after so long.
+const TRAIN_SETTLES: Duration = Duration::from_millis(3_500);
+const POLL: Duration = Duration::from_millis(100);
+
+/// What to compare, beside the classes and kinds of the task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShapingOptions {
+    /// Server ports to compare with its own.
+    pub ports: Vec<u16>,
+    /// Bytes, both ways and in all.
+    pub budget_bytes: u64,
+    pub alpha: f64,
+    pub alpha_none: f64,
+    pub least_delay_ms: f64,
+    pub least_loss: f64,
+}
+
+impl Default for ShapingOptions {
+    fn default() -> ShapingOptions {
+        let standard = Standard::default();
+        ShapingOptions {
+            ports: Vec::new(),
+            budget_bytes: DEFAULT_BUDGET,
+            alpha: standard.alpha,
+            alpha_none: standard.alpha_none,
+            least_delay_ms: standard.least_delay_ms,
+            least_loss: standard.least_loss,
+        }
+    }
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ShapingProgress {
+    /// What will be sent, in words, before anything is.
+    Plan(String),
+    Pairs {
+        decided: usize,
+        of: usize,
+        elapsed: Duration,
+        at_most: Duration,
+    },
+    Train {
+        classes: usize,
+        kbps: u64,
+    },
+}
+
+/// Everything that the run's parts share.
+pub(crate) struct Run<'a> {
+    pub station: &'a Station,
+    pub spec: &'a TaskSpec,
+    pub options: &'a ShapingOptions,
+    pub family: Family,
+    pub timeline: Timeline,
+    pub seconds: u32,
+}
+
+/// What a task asks, on these ports of the server; and what it cannot have.
+pub(crate) fn ask(
+    spec: &TaskSpec,
+    options: &ShapingOptions,
+    ports: &ProbePorts,
+    family: Family,
+    seconds: u32,
+) -> (Ask, Vec<String>) {
+    let mut untested = Vec::new();
+    let open = |port: &u16| {
+        let is_open = ports.trigger.contains(port) || *port == ports.udp || *port == ports.dns;
+        if !is_open {
+            untested
+                .push(format!("port {port}: the server does not listen there; start it with --trigger-port {port}"));
+        }
+        is_open
+    };
+    let compared: Vec<u16> = options.ports.iter().copied().filter(open).collect();
+    let payload = |kind: &Kind| match kind {
+        Kind::Rtp => Some(Payload::Rtp),
+        Kind::Dns => Some(Payload::Dns),
+        Kind::Http => Some(Payload::Http),
+        Kind::Tls => Some(Payload::Tls),
+        _ => None,
+    };
+    let base = [Kind::Udp, Kind::Rtp].into_iter().find(|kind| spec.kinds.contains(kind));
+    let ask = Ask {
+        dscp: spec.dscp.clone(),
+        payloads: spec.kinds.iter().filter_map(payload).collect(),
+        ports: compared,
+        base: if base == Some(Kind::Rtp) { Payload::Rtp } else { Payload::Random },
+        udp_port: ports.udp,
+        dns_port: ports.dns,
+        tcp_port: ports.tcp,
+        direction: spec.direction,
+        size: spec.size,
+        headers: datagram_overhead(family),
+        budget_bytes: budget(options.budget_bytes, seconds),
+        seconds: f64::from(seconds),
+    };
+    (ask, untested)
+}
+
+/// What is left for probes.
+fn budget(all: u64, seconds: u32) -> u64 {
+    all.saturating_sub(FIXED_BYTES + (FIXED_BYTES_PER_SECOND * f64::from(seconds)) as u64)
+}
+
+/// In words, what a run will send at most.
+pub(crate) fn describe(ask: &Ask, options: &ShapingOptions, family: Family, seconds: u32) -> String {
+    let pairs = ask.pairs();
+    let mut parts = Vec::new();
+    for session in &pairs {
+        parts.push(format!(
+            "up to {} pairs of each of {} comparisons at {:.1} pairs/s",
+            session.rounds,
+            session.design.hypotheses.len(),
+            session.design.rounds_per_second
+        ));
+    }
+    format!(
+        "will send at most {:.1} MB both ways over {family} within about {seconds} s: {}, then trains from 512 kbit/s upward as far as that allows",
+        options.budget_bytes as f64 / 1e6,
+        parts.join(", "),
+    )
+}
+
+impl Run<'_> {
+    pub(crate) async fn carry_out(
+        &self,
+        ask: &Ask,
+        targets: &mut Targets,
+        untested: &mut Vec<String>,
+        progress: &mut impl FnMut(ShapingProgress),
+    ) -> Result<(), WorkerError> {
+        let begin = Instant::now();
+        let mut seed = [0; 8];
+        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut seed)
+            .map_err(|_| WorkerError::Start("the system has no random numbers".to_owned()))?;
+        let mut seed = u64::from_le_bytes(seed);
+        let standard = Standard {
+            alpha: self.options.alpha,
+            alpha_none: self.options.alpha_none,
+            least_delay_ms: self.options.least_delay_ms,
+            least_loss: self.options.least_loss,
+            hypotheses: ask.hypothesis_count().max(1),
+        };
+        progress(ShapingProgress::Plan(describe(ask, self.options, self.family, self.seconds)));
+        let pairs = ask.pairs();
+        let mut left = ask.budget_bytes;
+        let mut opened = Vec::new();
+        for session in &pairs {
+            let experiment = Experiment { design: Design::Pairs(session.design.clone()), standard, seed };
+            seed = seed.wrapping_add(1);
+            match self.open(experiment, Some(session.rounds), targets).await? {
+                Ok((id, course)) => {
+                    left = left.saturating_sub(ask.pair_bytes(session));
+                    opened.push((id, course, session));
+                }
+                Err(problem) => untested.push(problem),
+            }
+        }
+        if opened.is_empty() {
+            return Err(WorkerError::Untestable(untested.join("; ")));
+        }
+        let blocked = self.follow_pairs(ask, &opened, &mut left, progress).await?;
+        let left_s = (f64::from(self.seconds) - begin.elapsed().as_secs_f64()).max(8.0);
+        let mut trains = Trains::new(ask, left, left_s);
+        trains.leave_out(&blocked);
+        while let Some(design) = trains.next() {
+            let begin = Instant::now();
+            let classes = design.arms.len();
+            let bytes = f64::from(design.size + ask.headers) * 8.0;
+            progress(ShapingProgress::Train { classes, kbps: (design.rate_pps * bytes / 1e3) as u64 });
+            let experiment = Experiment { design: Design::Trains(design.clone()), standard, seed };
+            seed = seed.wrapping_add(1);
+            let status = match self.open(experiment, None, targets).await? {
+                Ok((id, course)) => self.follow_train(id, &course, &design).await?,
+                Err(problem) => {
+                    untested.push(problem);
+                    break;
+                }
+            };
+            trains.learn(&design, &status.directions);
+            let sending = f64::from(design.packets) / design.rate_pps + f64::from(design.idle_ms) / 1e3;
+            trains.spend_time((begin.elapsed().as_secs_f64() - sending * classes as f64).max(0.0));
+        }
+        Ok(())
+    }
+
+    /// The session and its course; or in words why it is not tested.
+    async fn open(
+        &self,
+        experiment: Experiment,
+        rounds: Option<u32>,
+        targets: &mut Targets,
+    ) -> Result<Result<(SessionId, Arc<Course>), String>, WorkerError> {
+        let flow = FlowSpec::experiment(experiment, rounds, self.family, self.spec.direction, &self.spec.sni);
+        let key = FlowKey { task: None, kind: flow.kind, family: self.family };
+        match self.station.open(key, flow, self.timeline, targets).await {
+            Ok(_) => {
+                let flows = self.station.flows();
+                let newest = flows.last().ok_or_else(|| WorkerError::Untestable("the flow is gone".to_owned()))?;
+                Ok(Ok((newest.flow.log.session(), newest.flow.course.clone())))
+            }
+            Err(NotOpened::Host(problem)) => Ok(Err(problem)),
+            Err(NotOpened::Server(error @ WorkerError::Refused { .. })) => Ok(Err(error.to_string())),
+            Err(NotOpened::Server(error)) => Err(error),
+        }
+    }
+
+    /// Until all rounds are sent or all is decided. What is saved goes back to `left`. Returns which classes are blocked.
+    async fn follow_pairs(
+        &self,
+        ask: &Ask,
+        opened: &[(SessionId, Arc<Course>, &PairSession)],
+        left: &mut u64,
+        progress: &mut impl FnMut(ShapingProgress),
+    ) -> Result<Vec<Arm>, WorkerError> {
+        let begin = Instant::now();
+        let of = opened.iter().map(|(.., session)| session.design.hypotheses.len()).sum();
+        let longest = |(.., session): &(SessionId, Arc<Course>, &PairSession)| {
+            f64::from(session.rounds) / session.design.rounds_per_second
+        };
+        let at_most = Duration::from_secs_f64(opened.iter().map(longest).fold(0.0, f64::max) + 1.0);
+        let mut asked = Instant::now();
+        let mut decided = 0;
+        let mut spared = 0.0;
+        loop {
+            progress(ShapingProgress::Pairs { decided, of, elapsed: begin.elapsed().min(at_most), at_most });
+            let finished = opened.iter().all(|(_, course, _)| course.is_finished());
+            if finished || begin.elapsed() > at_most + Duration::from_secs(2) {
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+            if asked.elapsed() < ASK_AGAIN {
+                continue;
+            }
+            asked = Instant::now();
+            decided = 0;
+            for (id, course, session) in opened {
+                let status = self.station.uplink.experiment(*id).await.unwrap_or_default();
+                let Some(done) = campaign::decided(ask.direction, &status.directions) else { continue };
+                decided += done.iter().filter(|done| **done).count();
+                let share = done.iter().filter(|done| **done).count() as f64 / done.len().max(1) as f64;
+                let rest = 1.0 - begin.elapsed().as_secs_f64() / longest(&(*id, course.clone(), session)).max(1e-9);
+                spared = share * rest.clamp(0.0, 1.0) * ask.pair_bytes(session) as f64;
+                course.decide(done);
+            }
+        }
+        *left += (spared * 0.8) as u64;
+        tokio::time::sleep(TRAIN_SETTLES).await;
+        let mut blocked = Vec::new();
+        for (id, _, session) in opened {
+            self.stop(*id);
+            let status = self.station.uplink.experiment(*id).await.unwrap_or_default();
+            blocked.extend(campaign::blocked(&session.design, &status.directions));
+        }
+        Ok(blocked)
+    }
+
+    /// Until it is sent, settled and joined.
+    async fn follow_train(
+        &self,
+        id: SessionId,
+        course: &Course,
+        design: &TrainDesign,
+    ) -> Result<ExperimentStatus, WorkerError> {
+        let each = f64::from(design.packets) / design.rate_pps + f64::from(design.idle_ms) / 1e3;
+        let at_most = Duration::from_secs_f64(each * design.arms.len() as f64 * f64::from(design.rounds) + 5.0);
+        let begin = Instant::now();
+        while !course.is_finished() && begin.elapsed() < at_most {
+            tokio::time::sleep(POLL).await;
+        }
+        tokio::time::sleep(TRAIN_SETTLES).await;
+        let status = self.station.uplink.experiment(id).await;
+        self.stop(id);
+        match status {
+            Ok(status) => Ok(status),
+            // Nothing has arrived and nothing is known.
+            Err(WorkerError::Refused { status: 404, .. }) => Ok(ExperimentStatus::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stop(&self, id: SessionId) {
+        let now_ns = Clock::monotonic_ns();
+        let mut flows = self.station.flows();
+        flows.iter_mut().filter(|entry| entry.flow.log.session() == id).for_each(|entry| entry.flow.stop(now_ns));
+    }
+}
