@@ -102,6 +102,9 @@ fn by_arm(limits: &[ArmLimit]) -> Vec<ArmLimit> {
             None => arms.push(one.clone()),
         }
     }
+    let mut in_order: Vec<&mut TrainFinding> = arms.iter_mut().flat_map(|arm| arm.trains.iter_mut()).collect();
+    in_order.sort_by_key(|train| train.began_ns);
+    limit::settle(&mut in_order);
     let all: Vec<TrainFinding> = arms.iter().flat_map(|arm| arm.trains.iter().cloned()).collect();
     for arm in &mut arms {
         arm.limit = agreed(&arm.trains, &all);
@@ -111,8 +114,8 @@ fn by_arm(limits: &[ArmLimit]) -> Vec<ArmLimit> {
 
 /// The limit of those trains that were fast enough to meet it; none where a faster train met none.
 fn agreed(trains: &[TrainFinding], all: &[TrainFinding]) -> Option<Limit> {
-    let slowest =
-        trains.iter().filter(|train| train.limit.is_some()).map(|train| train.sent_bps).fold(f64::INFINITY, f64::min);
+    let limited = || trains.iter().filter(|train| train.limit.is_some());
+    let slowest = limited().map(|train| train.sent_bps).fold(f64::INFINITY, f64::min);
     let met: Vec<TrainFinding> = trains.iter().filter(|train| train.sent_bps >= slowest * 0.999).cloned().collect();
     let limit = limit::pool(&met, all)?;
     let burst_s = |train: &TrainFinding| limit.burst_bytes.high * 8.0 / train.sent_bps.max(1.0);
@@ -144,6 +147,10 @@ fn apply_limits(verdicts: &mut Verdicts, arms: &[ArmLimit], standard: &Standard)
                 } else {
                     None
                 }
+            }
+            (Some(own), None) if control.trains.iter().any(|train| shows(train, own)) => {
+                add(&mut entry.note, format!("best effort met a limit of {} too, if not always", rate(own)));
+                None
             }
             (Some(own), None) => Some((verdict_of(own.kind), own)),
             (None, Some(shared)) if was_fast_enough(subject, shared) => {
@@ -256,6 +263,13 @@ fn was_fast_enough(subject: &ArmLimit, shared: &Limit) -> bool {
         train.sent_bps > shared.rate_bps.estimate * CONTRADICTS
             && train.sent_bytes as f64 > 2.0 * shared.burst_bytes.estimate
     })
+}
+
+/// About this limit, whether or not other trains agree.
+fn shows(train: &TrainFinding, limit: &Limit) -> bool {
+    train
+        .limit
+        .is_some_and(|own| (own.rate_bps.estimate / limit.rate_bps.estimate.max(1.0) - 1.0).abs() <= 2.0 * SAME_RATE)
 }
 
 fn rate(limit: &Limit) -> String {

@@ -438,6 +438,9 @@ pub fn judge_trains(design: &TrainDesign, seed: u64, observed: &[Observed]) -> V
         ArmLimit { arm: *arm, trains: own.map(|(_, _, probes)| limit::examine(probes)).collect(), limit: None }
     };
     let mut arms: Vec<ArmLimit> = design.arms.iter().enumerate().map(arm_limit).collect();
+    let mut in_order: Vec<&mut TrainFinding> = arms.iter_mut().flat_map(|arm| arm.trains.iter_mut()).collect();
+    in_order.sort_by_key(|train| train.began_ns);
+    limit::settle(&mut in_order);
     let all: Vec<TrainFinding> = arms.iter().flat_map(|arm| arm.trains.iter().cloned()).collect();
     arms.iter_mut().for_each(|arm| arm.limit = limit::pool(&arm.trains, &all));
     arms

@@ -43,10 +43,17 @@ pub fn check(scenario: &Scenario, verdicts: &Verdicts) -> Checked {
     checked.right &= !scenario.truth.iter().any(|truth| missing(&truth));
     match (&verdicts.rate_limit, scenario.rate_limit) {
         (Some(found), truth) => {
-            said.push(format!("limit: {:?} {:.0} bit/s", found.kind, found.rate_bps.estimate));
+            said.push(format!(
+                "limit: {:?} {:.0} bit/s {:.0} B {:?}",
+                found.kind, found.rate_bps.estimate, found.burst_bytes.estimate, found.limit_after
+            ));
             match truth.filter(|truth| truth.kind == found.kind) {
                 Some(LimitTruth { bps, burst_bytes, .. }) => {
-                    numbers(&mut checked, bps.zip(Some(found.rate_bps.estimate)), burst_bytes.zip(Some(found.burst_bytes.estimate)));
+                    numbers(
+                        &mut checked,
+                        bps.zip(Some(found.rate_bps.estimate)),
+                        burst_bytes.zip(Some(found.burst_bytes.estimate)),
+                    );
                 }
                 None => {
                     checked.named_falsely |= truth.is_none();
@@ -57,7 +64,8 @@ pub fn check(scenario: &Scenario, verdicts: &Verdicts) -> Checked {
         (None, Some(_)) => checked.right = false,
         (None, None) => {}
     }
-    checked.right &= checked.rate_error.is_none_or(|error| error <= RATE) && checked.burst_error.is_none_or(|error| error <= 1.0);
+    checked.right &=
+        checked.rate_error.is_none_or(|error| error <= RATE) && checked.burst_error.is_none_or(|error| error <= 1.0);
     checked.said = said.join(", ");
     checked
 }
@@ -125,6 +133,9 @@ fn in_words(entry: &Differentiation) -> String {
     }
     if let Some(after) = entry.limit_after {
         words += &format!(" after {} B", after.bytes);
+    }
+    if entry.verdict == Verdict::Inconclusive {
+        words += &format!(" ({}; {:?})", entry.note, entry.flags);
     }
     if entry.verdict.is_finding() && entry.rate_bps.is_none() {
         let shift = entry.delay_shift_ms.map_or(0.0, |shift| shift.estimate);

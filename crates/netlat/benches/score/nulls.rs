@@ -12,8 +12,19 @@ use crate::scenario::{
 };
 
 pub const KINDS: [&str; 13] = [
-    "random loss", "bursty loss", "bursty cross traffic", "tiny queue", "a flow that starts", "a route change", "a clock step",
-    "200 ppm of skew", "paths by port", "reordering", "a 60 % blackout", "delay by size", "a slow wave",
+    "random loss",
+    "bursty loss",
+    "bursty cross traffic",
+    "tiny queue",
+    "a flow that starts",
+    "a route change",
+    "a clock step",
+    "200 ppm of skew",
+    "paths by port",
+    "reordering",
+    "a 60 % blackout",
+    "delay by size",
+    "a slow wave",
 ];
 
 const CLASSES: [u8; 6] = [46, 34, 26, 18, 10, 8];
@@ -27,15 +38,20 @@ pub fn network(kind: usize, noise: &mut Noise) -> PathSpec {
     let mut path = PathSpec { jitter_ms: between(0.05, 3.0), loss: between(0.0, 0.01), ..PathSpec::default() };
     match kind {
         0 => path.loss = between(0.001, 0.1),
-        1 => path.bursts = Some(Bursts { good_s: between(0.2, 5.0), bad_s: between(0.005, 0.3), loss: between(0.3, 1.0) }),
+        1 => {
+            path.bursts =
+                Some(Bursts { good_s: between(0.2, 5.0), bad_s: between(0.005, 0.3), loss: between(0.3, 1.0) })
+        }
         2 => {
             let bps = between(3e6, 1e7);
-            let cross = Cross { bps: bps * between(0.8, 1.5), size: 1500.0, poisson: true, from_s: 0.0, on_s: 0.3, off_s: 0.5 };
+            let cross =
+                Cross { bps: bps * between(0.8, 1.5), size: 1500.0, poisson: true, from_s: 0.0, on_s: 0.3, off_s: 0.5 };
             path.queue = Some(Queue { bps, bytes: between(1e4, 1e5), cross: vec![cross] });
         }
         3 => {
             let bps = between(4e6, 2e7);
-            let cross = Cross { bps: bps * between(0.3, 0.9), size: 1500.0, poisson: true, from_s: 0.0, on_s: 0.0, off_s: 0.0 };
+            let cross =
+                Cross { bps: bps * between(0.3, 0.9), size: 1500.0, poisson: true, from_s: 0.0, on_s: 0.0, off_s: 0.0 };
             path.queue = Some(Queue { bps, bytes: between(1_700.0, 6_000.0), cross: vec![cross] });
             path.jitter_ms = 0.05;
         }
@@ -46,7 +62,10 @@ pub fn network(kind: usize, noise: &mut Noise) -> PathSpec {
             let cross = Cross { bps: bps * between(0.6, 1.1), size: 1500.0, poisson, from_s, on_s: 0.0, off_s: 0.0 };
             path.queue = Some(Queue { bps, bytes: between(1e4, 1e5), cross: vec![cross] });
         }
-        5 => path.route_change = Some(RouteChange { at_s: between(2.0, 18.0), ms: between(-10.0, 40.0), gap_s: between(0.0, 2.0) }),
+        5 => {
+            path.route_change =
+                Some(RouteChange { at_s: between(2.0, 18.0), ms: between(-10.0, 40.0), gap_s: between(0.0, 2.0) })
+        }
         6 => path.clock = Clock { skew_ppm: 0.0, step_ms: between(-500.0, 500.0), step_at_s: between(2.0, 18.0) },
         7 => path.clock.skew_ppm = 200.0,
         8 => {
@@ -75,12 +94,19 @@ pub fn run(kind: usize, seed: u64) -> NullRun {
     let subjects: Vec<Arm> =
         CLASSES.map(|dscp| SubjectSpec { dscp: Some(dscp), port: None, payload: None }.arm()).to_vec();
     let design = run::design(&subjects, RATE);
-    let standards = ALPHAS.map(|alpha| Standard { alpha, hypotheses: design.hypotheses.len() as u32, ..Standard::default() });
+    let standards =
+        ALPHAS.map(|alpha| Standard { alpha, hypotheses: design.hypotheses.len() as u32, ..Standard::default() });
     let mut judges = standards.map(|standard| PairJudge::new(&design, &standard, seed));
     let mut path = Path::new(&spec, seed ^ 0x9a7);
     let (packets, end) = run::pairs(&mut path, &spec.clock, &design, SECONDS, seed, &mut judges, |_, _| false, None);
-    let trains =
-        TrainDesign { arms: vec![CONTROL, subjects[0]], rate_pps: 600.0, packets: 900, rounds: 2, idle_ms: 500, size: SIZE };
+    let trains = TrainDesign {
+        arms: vec![CONTROL, subjects[0]],
+        rate_pps: 600.0,
+        packets: 900,
+        rounds: 2,
+        idle_ms: 500,
+        size: SIZE,
+    };
     let (limits, more, _) = run::trains(&mut path, &spec.clock, &trains, end, seed, &mut Record::default());
     let mut result = NullRun { packets: packets + more, ..NullRun::default() };
     for (index, (judge, standard)) in judges.iter().zip(&standards).enumerate() {
@@ -89,7 +115,15 @@ pub fn run(kind: usize, seed: u64) -> NullRun {
             .differentiation
             .iter()
             .filter(|entry| entry.verdict.is_finding())
-            .map(|entry| format!("dscp {} {} e {:?} {:?}", entry.subject.dscp, entry.verdict.name(), entry.log10_e, entry.rate_bps))
+            .map(|entry| {
+                format!(
+                    "dscp {} {} e {:?} {:?}",
+                    entry.subject.dscp,
+                    entry.verdict.name(),
+                    entry.log10_e,
+                    entry.rate_bps
+                )
+            })
             .chain(verdicts.rate_limit.as_ref().map(|limit| format!("limit {:?} {:?}", limit.kind, limit.rate_bps)))
             .collect();
         result.false_at[index] = !named.is_empty();

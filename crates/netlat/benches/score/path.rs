@@ -113,8 +113,11 @@ impl<'a> Path<'a> {
         if let Some(reordered) = spec.reordered.filter(|reordered| self.noise.chance(reordered.share)) {
             at += reordered.ms * MS;
         }
-        let jitter =
-            if spec.exponential { self.noise.exponential(spec.jitter_ms) } else { self.noise.normal() * spec.jitter_ms };
+        let jitter = if spec.exponential {
+            self.noise.exponential(spec.jitter_ms)
+        } else {
+            self.noise.normal() * spec.jitter_ms
+        };
         Some(Arrival { at: (at + jitter * MS).max(packet.at), dscp })
     }
 
@@ -159,7 +162,8 @@ impl<'a> Fifo<'a> {
 
     /// When the packet has been served; `None` where it found the queue full.
     fn pass(&mut self, at: f64, size: f64, noise: &mut Noise) -> Option<f64> {
-        while let Some(source) = self.cross.iter_mut().min_by(|a, b| a.next.total_cmp(&b.next)).filter(|s| s.next <= at) {
+        while let Some(source) = self.cross.iter_mut().min_by(|a, b| a.next.total_cmp(&b.next)).filter(|s| s.next <= at)
+        {
             let (now, size) = (source.next, source.spec.size);
             source.advance(noise);
             enqueue(self.spec, &mut self.busy_until, now, size);
@@ -200,7 +204,13 @@ impl<'a> Class<'a> {
     fn new(treatment: &'a Treatment) -> Class<'a> {
         Class {
             treatment,
-            police: treatment.police.map(|spec| Policer { spec, tokens: spec.burst_bytes, at: 0.0, boost: None, last: 0.0 }),
+            police: treatment.police.map(|spec| Policer {
+                spec,
+                tokens: spec.burst_bytes,
+                at: 0.0,
+                boost: None,
+                last: 0.0,
+            }),
             shape: treatment.shape.map(|spec| Shaper { spec, tokens: spec.burst_bytes, at: 0.0 }),
             count: 0,
         }
@@ -209,7 +219,9 @@ impl<'a> Class<'a> {
     fn pass(&mut self, mut at: f64, size: f64, dscp: &mut u8, noise: &mut Noise) -> Option<f64> {
         let treatment = self.treatment;
         self.count += 1;
-        if treatment.every > 0 && self.count % treatment.every == 0 || treatment.loss > 0.0 && noise.chance(treatment.loss) {
+        if treatment.every > 0 && self.count % treatment.every == 0
+            || treatment.loss > 0.0 && noise.chance(treatment.loss)
+        {
             return None;
         }
         if let Some(police) = &mut self.police

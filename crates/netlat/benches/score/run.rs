@@ -58,7 +58,10 @@ fn reading(clock: &Clock, at: f64) -> i64 {
 }
 
 fn flow(socket: SocketId, arm: &Arm) -> u64 {
-    u64::from(socket.hypothesis) << 48 | u64::from(socket.block) << 20 | u64::from(socket.second) << 17 | u64::from(arm.port)
+    u64::from(socket.hypothesis) << 48
+        | u64::from(socket.block) << 20
+        | u64::from(socket.second) << 17
+        | u64::from(arm.port)
 }
 
 fn observe(path: &mut Path<'_>, clock: &Clock, packet: &Packet, sequence: u32) -> Observed {

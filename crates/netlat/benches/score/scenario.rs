@@ -311,10 +311,6 @@ pub struct LimitTruth {
 }
 
 impl Scenario {
-    pub fn truth_of(&self, arm: Arm) -> Option<&Truth> {
-        self.truth.iter().find(|truth| truth.subject.arm() == arm)
-    }
-
     /// Something is there that ought to be named of a class.
     pub fn differs(&self) -> bool {
         self.truth.iter().any(|truth| truth.verdict.iter().all(|verdict| verdict.is_finding()))

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use model::report::LimitKind;
 
 use crate::check::{Checked, check};
@@ -48,8 +48,18 @@ pub fn scenarios(scenarios: &[Scenario], seed: u64, long: bool, explain: bool) -
     let repeats = if long { 100 } else { 8 };
     let begun = Instant::now();
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
-        "scenario", "right", "false", "rate off", "burst off", "packets", "seconds", "Wehe client", "Wehe server", "seq. KS", "bucket",
+    table.load_style(NOTHING).set_header([
+        "scenario",
+        "right",
+        "false",
+        "rate off",
+        "burst off",
+        "packets",
+        "seconds",
+        "Wehe client",
+        "Wehe server",
+        "seq. KS",
+        "bucket",
     ]);
     let mut missed = Vec::new();
     let (mut there, mut there_right, mut not_there, mut not_there_false) = (0, 0, 0, 0);
@@ -91,12 +101,15 @@ pub fn scenarios(scenarios: &[Scenario], seed: u64, long: bool, explain: bool) -
         table.add_row(cells);
         if explain {
             let shown: Vec<&Row> = rows.iter().filter(|row| !row.checked.right).take(3).collect();
+            println!("{}: {}", scenario.name, scenario.summary);
             for row in shown.iter().copied().chain(rows.first().filter(|_| shown.is_empty())) {
-                println!("{} {}: {}", scenario.name, if row.checked.right { "right" } else { "WRONG" }, row.checked.said);
+                println!("  {}: {}", if row.checked.right { "right" } else { "WRONG" }, row.checked.said);
             }
         }
     }
-    println!("Right of the runs. \"burst off\" is of what is allowed: 5 % or two packets. Others: who is right about the first class (bucket: about policing).\n{table}");
+    println!(
+        "Right of the runs. \"burst off\" is of what is allowed: 5 % or two packets. Others: who is right about the first class (bucket: about policing).\n{table}"
+    );
     let share = |(right, of): (usize, usize)| 100.0 * right as f64 / of.max(1) as f64;
     println!(
         "recall {:.1} % of {there} runs with something to name, {not_there_false} false verdicts in {not_there} runs without; right: Wehe client {:.0} %, Wehe server {:.0} %, sequential KS {:.0} %, bucket {:.0} %; {:.0} s",
@@ -116,9 +129,8 @@ fn one(scenario: &Scenario, seed: u64) -> Row {
     let differs = scenario.differs();
     let mut noise = Noise::new(seed ^ 3);
     let [subject, control] = [0, 1].map(|arm| record.trains[arm].last());
-    let by_wehe = |thresholds, noise: &mut Noise| {
-        Some(wehe::differs(subject?, control?, thresholds, noise)? == differs)
-    };
+    let by_wehe =
+        |thresholds, noise: &mut Noise| Some(wehe::differs(subject?, control?, thresholds, noise)? == differs);
     let by_marks = subject.is_some() && scenario.plan.subjects.first().is_some_and(|first| first.dscp.is_some());
     let policer = scenario.rate_limit.is_some_and(|limit| limit.kind == LimitKind::Policer)
         || scenario.truth.iter().any(|truth| truth.verdict.contains(&model::report::Verdict::Policed));
@@ -135,7 +147,7 @@ pub fn powers(seed: u64, long: bool) -> Vec<String> {
     let begun = Instant::now();
     let runs = if long { 2_000 } else { 400 };
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["goal", "target", "measured", "pairs: median", "99 %", "at best"]);
+    table.load_style(NOTHING).set_header(["goal", "target", "measured", "pairs: median", "99 %", "at best"]);
     let mut missed = Vec::new();
     for goal in power::goals() {
         let results = parallel::map(runs, |index| power::run(&goal, seed_of(seed, part(goal.name), index)));
@@ -185,7 +197,13 @@ pub fn nulls(seed: u64, long: bool) -> Vec<String> {
             let of_kind = || runs.iter().enumerate().filter(|(run, _)| run % KINDS.len() == index).map(|(_, run)| run);
             let by = |alpha: usize| of_kind().filter(|run| run.false_at[alpha]).count();
             if by(1) > 0 {
-                println!("  {kind}: {} and {} of {}; {}", by(0), by(1), of_kind().count(), of_kind().find(|run| run.false_at[0]).map_or("", |run| &run.said));
+                println!(
+                    "  {kind}: {} and {} of {}; {}",
+                    by(0),
+                    by(1),
+                    of_kind().count(),
+                    of_kind().find(|run| run.false_at[0]).map_or("", |run| &run.said)
+                );
             }
         }
         if count(0) > 7 {

@@ -14,9 +14,10 @@ use crate::shaping::evidence::scale_of;
 /// The least difference that matters of the share of packets that are late beyond the spread.
 pub const TAIL_SHARE: f64 = 0.01;
 
-const SCALE_PAIRS: usize = 20;
-/// Times `scale_of`: about four standard deviations of a normal path, so that its own spread is hardly ever late.
-const BEYOND: f64 = 3.0;
+/// Differences that set the scale: many, for a scale that is too small by a third would make every fiftieth packet late.
+const SCALE_PAIRS: usize = 100;
+/// Times `scale_of`: about four and a half standard deviations of a normal path, so that its own spread is hardly ever late.
+const BEYOND: f64 = 3.3;
 const TAIL: f64 = 0.95;
 
 #[derive(Clone, Debug)]

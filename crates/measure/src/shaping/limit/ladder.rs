@@ -8,8 +8,8 @@ const STEP: f64 = 4.0;
 /// Of a rung that looks for a limit, and of one that measures it.
 const SEARCH_S: f64 = 2.0;
 const MEASURE_S: f64 = 8.0;
-const MEASURE_OVERLOAD: f64 = 2.0;
-const MEASUREMENTS: u32 = 2;
+/// Two speeds, because a share of the packets is no limit of rate.
+const MEASURE_OVERLOADS: [f64; 2] = [1.6, 2.4];
 const LEAST_PACKETS: u32 = 300;
 
 /// A train to send.
@@ -27,7 +27,7 @@ pub struct Ladder {
     size: u16,
     max_pps: f64,
     next_bps: f64,
-    measured: u32,
+    measured: usize,
 }
 
 impl Ladder {
@@ -41,10 +41,10 @@ impl Ladder {
         let limit = so_far.iter().rev().find_map(|finding| finding.limit);
         let bits = f64::from(self.size) * 8.0;
         let (pps, seconds, idle_ms) = match limit {
-            Some(_) if self.measured >= MEASUREMENTS => return None,
             Some(limit) => {
+                let overload = MEASURE_OVERLOADS.get(self.measured)?;
                 self.measured += 1;
-                let rate = limit.rate_bps.estimate * MEASURE_OVERLOAD;
+                let rate = limit.rate_bps.estimate * overload;
                 // Time for the bucket to fill, and for the train to empty it and show the rate after that.
                 let fill_s = limit.burst_bytes.high * 8.0 / limit.rate_bps.low.max(1.0);
                 let empty_s = limit.burst_bytes.high * 8.0 / limit.rate_bps.estimate.max(1.0);

@@ -42,9 +42,15 @@ pub struct Limit {
 /// What one train of one class showed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainFinding {
-    /// On the sender's clock: the first packet, and when the last one had left any queue.
+    /// On the sender's clock: the first packet, the last, and when that one had left any queue.
     pub began_ns: i64,
+    pub last_sent_ns: i64,
     pub ended_ns: i64,
+    /// Across both clocks: of the fastest packet and of the last.
+    pub least_delay_ns: i64,
+    pub last_delay_ns: i64,
+    /// It began in the queue that an earlier train had left, so its burst says nothing.
+    pub in_queue: bool,
     /// Layer 3.
     pub sent_bps: f64,
     pub sent_bytes: u64,
@@ -67,10 +73,14 @@ pub fn examine(train: &[Observed]) -> TrainFinding {
     let lost = train.iter().filter(|probe| probe.received_ns.is_none()).count() as u64;
     let delays =
         || train.iter().filter_map(|probe| probe.received_ns.map(|received| received.saturating_sub(probe.sent_ns)));
-    let wait = delays().next_back().zip(delays().min()).map_or(0, |(last, least)| last.saturating_sub(least));
+    let (least_delay_ns, last_delay_ns) = (delays().min().unwrap_or(0), delays().next_back().unwrap_or(0));
     let mut finding = TrainFinding {
         began_ns: first.sent_ns,
-        ended_ns: last.sent_ns.saturating_add(wait),
+        last_sent_ns: last.sent_ns,
+        ended_ns: last.sent_ns.saturating_add(last_delay_ns.saturating_sub(least_delay_ns)),
+        least_delay_ns,
+        last_delay_ns,
+        in_queue: false,
         sent_bps,
         sent_bytes,
         duration_s: span,
@@ -91,6 +101,19 @@ pub fn examine(train: &[Observed]) -> TrainFinding {
         Err(reason) => finding.reason = Some(reason.to_owned()),
     }
     finding
+}
+
+/// Marks trains that began before the queue of an earlier one was empty. `trains`: of one path, in the order they were sent.
+pub fn settle(trains: &mut [&mut TrainFinding]) {
+    let mut before: Option<(i64, i64)> = None;
+    for train in trains {
+        // Two milliseconds are nobody's queue.
+        let (ended_ns, least_ns) = before.unwrap_or((i64::MIN, i64::MAX));
+        train.in_queue = train.began_ns < ended_ns.saturating_sub(2_000_000);
+        let least_ns = if train.in_queue { least_ns.min(train.least_delay_ns) } else { train.least_delay_ns };
+        train.ended_ns = train.last_sent_ns.saturating_add(train.last_delay_ns.saturating_sub(least_ns));
+        before = Some((train.ended_ns.max(ended_ns), least_ns));
+    }
 }
 
 /// The limits that this train could not have shown, in words.

@@ -12,6 +12,8 @@ const LEAST_DROPS: usize = 20;
 /// A random placement of as many drops would wander this many packets from the line, at least: less, and luck could keep to it.
 const LEAST_WANDER: f64 = 6.0;
 const EXPLAINED: f64 = 0.9;
+/// Sent so much faster than the limit, or a loss rate of a few in a hundred might be one.
+const LEAST_OVERLOAD: f64 = 0.03;
 /// Slack of the bucket's bounds in packets: send and queueing jitter, and the bucket's own granularity.
 const SLACK: f64 = 1.0;
 
@@ -49,6 +51,10 @@ pub(super) fn find(train: &[Observed]) -> Result<Option<Limit>, &'static str> {
     // Before the first packet the bucket held what the line says, and nobody fills a bucket by losing.
     if bucket.slope <= 0.0 || bucket.intercept < -2.0 * size {
         return Err("the losses do not follow a token bucket");
+    }
+    let sent_bytes_per_s = (train.len() - 1) as f64 * size / seconds(&train[train.len() - 1]).max(1e-9);
+    if sent_bytes_per_s < bucket.slope * (1.0 + LEAST_OVERLOAD) {
+        return Err("the losses are too few to tell a limit from chance");
     }
     let tokens = |at: f64, passed: f64| bucket.at(at) - passed;
     let fits = |&(at, passed, excess): &(f64, f64, bool)| {

@@ -4,7 +4,7 @@
 //! refill sweep, which proves that the deepest burst was a full bucket. A burst that does not come back although it
 //! could, or comes back sooner than it could, is none: the path lets a flow's first bytes or seconds pass.
 
-use model::report::{Estimate, LimitKind};
+use model::report::Estimate;
 
 use super::{Limit, TrainFinding};
 
@@ -16,9 +16,13 @@ const SAME_PACKETS: f64 = 3.0;
 const NO_BUCKET: f64 = 2.0;
 /// Trains' speeds that differ by less are one speed.
 const SAME_SPEED: f64 = 0.05;
+/// Trains that exceed a limit by less need not show it.
+const OVERLOAD: f64 = 0.1;
+/// Packets that even a line without a bucket seems to let pass at once.
+const NO_BURST: f64 = 2.5;
 
-/// At least half of the trains and at least two (or the only one) show it alike. `all`: trains of every class on the path, which may
-/// share the bucket.
+/// Two thirds of the trains that were fast and long enough, and at least two (or the only one), show it alike. `all`: trains of every
+/// class on the path, which may share the bucket.
 pub fn pool(findings: &[TrainFinding], all: &[TrainFinding]) -> Option<Limit> {
     let limits: Vec<(&TrainFinding, Limit)> =
         findings.iter().filter_map(|finding| Some((finding, finding.limit?))).collect();
@@ -28,11 +32,19 @@ pub fn pool(findings: &[TrainFinding], all: &[TrainFinding]) -> Option<Limit> {
     let best = limits.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)))?.1;
     let mut alike: Vec<(&TrainFinding, Limit)> =
         limits.iter().copied().filter(|(_, other)| other.kind == best.kind && same_rate(other, &best)).collect();
-    let enough = |count: usize| count >= 2.min(findings.len()) && 2 * count >= findings.len();
-    if !enough(alike.len()) || is_share_of_packets(&alike) {
+    let could_show = |train: &&TrainFinding| {
+        let rate = best.rate_bps.estimate;
+        let overload = train.sent_bps - rate;
+        overload > OVERLOAD * rate && train.duration_s > 2.0 * burst(&best) * 8.0 / overload
+    };
+    let eligible = findings.iter().filter(could_show).count().max(alike.len());
+    if alike.len() < 2.min(findings.len()) || 3 * alike.len() < 2 * eligible || is_a_share(&mut alike) {
         return None;
     }
     alike.sort_by_key(|(finding, _)| finding.began_ns);
+    if alike.iter().any(|(train, _)| !train.in_queue) {
+        alike.retain(|(train, _)| !train.in_queue);
+    }
     let deepest = alike.iter().max_by(|a, b| burst(&a.1).total_cmp(&burst(&b.1)))?;
     let depth = burst(&deepest.1);
     let bytes_per_s = best.rate_bps.estimate / 8.0;
@@ -54,7 +66,7 @@ pub fn pool(findings: &[TrainFinding], all: &[TrainFinding]) -> Option<Limit> {
         holds(held(index, findings)) || holds(held(index, all))
     };
     let explained = (0..alike.len()).filter(|index| as_a_bucket(*index)).count();
-    if explained == alike.len() || alike.len() > 2 && enough(explained) {
+    if explained == alike.len() || alike.len() > 2 && 3 * explained >= 2 * alike.len() {
         let full = (0..alike.len()).filter(|index| is_full(*index)).map(|index| &alike[index]);
         let measured = full.max_by(|a, b| weight(a).total_cmp(&weight(b))).unwrap_or(deepest);
         return Some(Limit { burst_bytes: measured.1.burst_bytes, ..best });
@@ -85,8 +97,10 @@ fn packet(train: &TrainFinding) -> f64 {
     train.sent_bytes as f64 / train.sent.max(1) as f64
 }
 
+/// In layer 3, or in layer 2: to which of them a limit holds shows where trains are of different packets.
 fn same_rate(one: &Limit, other: &Limit) -> bool {
-    (one.rate_bps.estimate / other.rate_bps.estimate - 1.0).abs() <= SAME_RATE
+    let same = |one: Estimate, other: Estimate| (one.estimate / other.estimate - 1.0).abs() <= SAME_RATE;
+    same(one.rate_bps, other.rate_bps) || same(one.rate_l2_bps, other.rate_l2_bps)
 }
 
 fn agrees((train, limit): &(&TrainFinding, Limit), expected: f64) -> bool {
@@ -95,10 +109,15 @@ fn agrees((train, limit): &(&TrainFinding, Limit), expected: f64) -> bool {
     (measured.estimate - expected).abs() <= slack
 }
 
-/// Every n-th packet is lost, whatever the speed: to trains of one speed that looks like a policer without a bucket.
-fn is_share_of_packets(alike: &[(&TrainFinding, Limit)]) -> bool {
+/// To trains of one speed two things look like a limit without a bucket that are none: every n-th packet is lost, and other
+/// traffic takes its share of a common queue. Both let pass more of a faster train. Other traffic that begins during a
+/// train gives that one a burst, and no later one.
+fn is_a_share(alike: &mut [(&TrainFinding, Limit)]) -> bool {
+    alike.sort_by_key(|(train, _)| train.began_ns);
     let speeds = || alike.iter().map(|(train, _)| train.sent_bps);
     let (slowest, fastest) = (speeds().fold(f64::INFINITY, f64::min), speeds().fold(0.0, f64::max));
-    fastest < slowest * (1.0 + SAME_SPEED)
-        && alike.iter().all(|(train, limit)| limit.kind == LimitKind::Policer && burst(limit) < 2.5 * packet(train))
+    let has_no_burst =
+        |(train, limit): &(&TrainFinding, Limit)| train.in_queue || burst(limit) < NO_BURST * packet(train);
+    let later = if alike.len() > 1 { &alike[1..] } else { &alike[..] };
+    fastest < slowest * (1.0 + SAME_SPEED) && later.iter().all(has_no_burst)
 }

@@ -29,9 +29,8 @@ pub const SERVER: Thresholds = Thresholds { area: 0.1, p: 0.05 };
 pub fn differs(original: &[Observed], control: &[Observed], thresholds: Thresholds, noise: &mut Noise) -> Option<bool> {
     let (a, b) = (throughputs(original)?, throughputs(control)?);
     let area = area(&a, &b);
-    let agreeing = (0..HALVES)
-        .filter(|_| kolmogorov_smirnov(&mut half(&a, noise), &mut half(&b, noise)).1 < thresholds.p)
-        .count();
+    let agreeing =
+        (0..HALVES).filter(|_| kolmogorov_smirnov(&mut half(&a, noise), &mut half(&b, noise)).1 < thresholds.p).count();
     let p = kolmogorov_smirnov(&mut a.clone(), &mut b.clone()).1;
     let rejects = p < thresholds.p && agreeing as f64 >= AGREE * HALVES as f64;
     Some(rejects && area >= thresholds.area)
@@ -45,7 +44,8 @@ fn throughputs(replay: &[Observed]) -> Option<Vec<f64>> {
     let mut buckets = vec![0.0; BUCKETS];
     for probe in replay {
         if let Some(received) = probe.received_ns {
-            buckets[(((received - first) as f64 / width) as usize).min(BUCKETS - 1)] += f64::from(probe.size) * 1e9 / width;
+            buckets[(((received - first) as f64 / width) as usize).min(BUCKETS - 1)] +=
+                f64::from(probe.size) * 1e9 / width;
         }
     }
     Some(buckets)
