@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 netlat=$PWD/target/release/netlat
-cargo build -q --locked -p lab --example lab-probe
+cargo build -q --locked -p lab --bins --examples
 lab=$PWD/target/debug/examples/lab-probe
 scenario=$PWD/crates/lab/scenarios/shaping.toml
 rm -f target/shaping-*.json

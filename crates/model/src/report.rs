@@ -22,6 +22,9 @@ pub struct Report {
     /// Kinds, ports or rights that were asked for and could not be used, a line each.
     #[serde(default)]
     pub untested: Vec<String>,
+    /// Of running workers' verdicts, oldest first.
+    #[serde(default)]
+    pub changes: Vec<VerdictChange>,
 }
 
 /// Arrays whose content later versions define; always empty here.
@@ -216,7 +219,7 @@ pub struct Remarking {
 }
 
 /// One of the two classes that were compared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Subject {
     pub kind: Kind,
     pub dscp: u8,
@@ -310,6 +313,20 @@ pub struct Estimate {
     pub estimate: f64,
     pub low: f64,
     pub high: f64,
+}
+
+/// A verdict of an endless watch that changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictChange {
+    /// RFC 3339.
+    pub at: String,
+    pub worker: WorkerName,
+    pub direction: Direction,
+    pub family: Family,
+    pub subject: Subject,
+    pub control: Subject,
+    pub from: Verdict,
+    pub to: Verdict,
 }
 
 /// A limit that starts after this much traffic (an initial boost).

@@ -148,11 +148,21 @@ pub struct Standard {
     pub least_loss: f64,
     /// Hypotheses of the whole run, in all of its sessions, directions and families.
     pub hypotheses: u32,
+    /// Of an endless watch, which has no alpha: the expected number of false changes a year, over the whole deployment. The server
+    /// sets it.
+    pub false_changes_per_year: Option<f64>,
 }
 
 impl Default for Standard {
     fn default() -> Standard {
-        Standard { alpha: 0.001, alpha_none: 0.01, least_delay_ms: 0.25, least_loss: 0.005, hypotheses: 1 }
+        Standard {
+            alpha: 0.001,
+            alpha_none: 0.01,
+            least_delay_ms: 0.25,
+            least_loss: 0.005,
+            hypotheses: 1,
+            false_changes_per_year: None,
+        }
     }
 }
 
@@ -208,7 +218,8 @@ impl Experiment {
             && share(standard.alpha_none)
             && (0.0..=10_000.0).contains(&standard.least_delay_ms)
             && (0.0..=1.0).contains(&standard.least_loss)
-            && (1..=1_000_000).contains(&standard.hypotheses);
+            && (1..=1_000_000).contains(&standard.hypotheses)
+            && standard.false_changes_per_year.is_none_or(|rate| (1e-6..=1e6).contains(&rate));
         let design_problem = match &self.design {
             Design::Pairs(pairs) if pairs.hypotheses.is_empty() || pairs.hypotheses.len() > 256 => {
                 Some("1 to 256 hypotheses are compared at a time")

@@ -78,6 +78,28 @@ pub struct TaskSpec {
     pub bytes_per_day: Option<u64>,
     /// Server name in the ClientHello of `tls`.
     pub sni: String,
+    /// Also compare the task's classes with best effort, its kinds with random bytes, and ports with the server's own, for ever.
+    pub shaping: Option<ShapingSpec>,
+}
+
+/// What it may cost to keep verdicts fresh, and what beside the task's classes and kinds is compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShapingSpec {
+    /// Server ports (`--trigger-port`) to compare with its own.
+    pub ports: Vec<u16>,
+    /// Upper bound of all that the comparisons cause, both ways, in bytes an hour.
+    pub bytes_per_hour: u64,
+    /// The least differences that matter.
+    pub least_delay_ms: f64,
+    /// A share: 0.005 is half a percentage point.
+    pub least_loss: f64,
+}
+
+impl Default for ShapingSpec {
+    fn default() -> ShapingSpec {
+        ShapingSpec { ports: Vec::new(), bytes_per_hour: 4_000_000, least_delay_ms: 0.25, least_loss: 0.005 }
+    }
 }
 
 /// The size of a 20 ms Opus packet at 64 kbit/s with its RTP header, tag and nonce.
@@ -98,14 +120,17 @@ impl Default for TaskSpec {
             duration: Duration::Forever,
             bytes_per_day: None,
             sni: "gateway.discord.gg".to_owned(),
+            shaping: None,
         }
     }
 }
 
 impl TaskSpec {
-    /// What a worker does that was given no task: the default, at most 200 MB a day.
+    /// What a worker does that was given no task: the default and comparisons of its classes, at most 200 MB a day together.
     pub fn unattended() -> TaskSpec {
-        TaskSpec { bytes_per_day: Some(200_000_000), ..TaskSpec::default() }
+        let shaping = ShapingSpec::default();
+        let bytes_per_day = Some(200_000_000 - 24 * shaping.bytes_per_hour);
+        TaskSpec { bytes_per_day, shaping: Some(shaping), ..TaskSpec::default() }
     }
 
     /// Every traffic class a kind sends: all pairs of DSCP and ECN; TCP and ICMP take no ECN from a program, so only Not-ECT there.
@@ -137,6 +162,14 @@ impl TaskSpec {
             "the duration is at least one second"
         } else if self.sni.is_empty() || self.sni.len() > 253 || !self.sni.is_ascii() {
             "the server name has 1 to 253 ASCII characters"
+        } else if self.shaping.as_ref().is_some_and(|s| s.bytes_per_hour < 100_000 || s.ports.len() > 64) {
+            "comparisons take at least 100000 bytes an hour, and at most 64 ports"
+        } else if self
+            .shaping
+            .as_ref()
+            .is_some_and(|s| !(0.0..=1_000.0).contains(&s.least_delay_ms) || !(0.0..=1.0).contains(&s.least_loss))
+        {
+            "the least difference of delay lies between 0 and 1000 ms, of loss between 0 and 1"
         } else {
             return Ok(());
         };

@@ -24,6 +24,7 @@ pub struct ServerSection {
     #[serde(default)]
     pub advertise: Vec<String>,
     pub trigger_port: Vec<u16>,
+    pub false_changes_per_year: Option<f64>,
     pub data_dir: Option<PathBuf>,
     pub interface: Option<String>,
     pub certificate: Option<PathBuf>,
@@ -79,6 +80,9 @@ impl Config {
 
     pub fn parse(text: &str) -> anyhow::Result<Config> {
         let config: Config = toml::from_str(text).map_err(|error| anyhow!(one_line(&error, text)))?;
+        if config.server.false_changes_per_year.is_some_and(|rate| !(1e-6..=1e6).contains(&rate)) {
+            anyhow::bail!("server.false_changes_per_year lies between 0.000001 and 1000000");
+        }
         for task in &config.task {
             task.spec.check().with_context(|| format!("task '{}'", task.id))?;
         }

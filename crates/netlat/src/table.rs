@@ -29,6 +29,18 @@ pub fn report(report: &Report, explain: bool) -> String {
     for path in &report.paths {
         write_path(&mut out, path, explain);
     }
+    for change in &report.changes {
+        let _ = writeln!(
+            out,
+            "changed {}: {} {} {}: {} -> {}",
+            change.at,
+            change.worker,
+            change.direction,
+            crate::verdicts::what(&change.subject, &change.control),
+            change.from.name(),
+            change.to.name()
+        );
+    }
     for line in &report.untested {
         let _ = writeln!(out, "not tested: {line}");
     }

@@ -52,7 +52,7 @@ fn sentence(path: &Path, entry: &Differentiation) -> String {
 }
 
 /// The subject by what tells it from its control.
-fn what(subject: &Subject, control: &Subject) -> String {
+pub fn what(subject: &Subject, control: &Subject) -> String {
     let protocol = if subject.payload.is_stream() { "TCP" } else { "UDP" };
     if subject.dscp != control.dscp {
         class_name(subject.dscp, 0)

@@ -35,6 +35,7 @@ pub struct Coordinator {
     authority: String,
     fingerprint: String,
     clock: net::Clock,
+    false_changes_per_year: f64,
     /// Reports read many rows; one at a time keeps the memory bounded.
     reports: Arc<Semaphore>,
 }
@@ -50,6 +51,7 @@ pub(crate) struct Parts {
     pub authority: String,
     pub fingerprint: String,
     pub clock: net::Clock,
+    pub false_changes_per_year: f64,
 }
 
 /// `GET /api/v1/admin/status`.
@@ -73,7 +75,18 @@ pub struct WorkerStatus {
 
 impl Coordinator {
     pub(crate) fn new(parts: Parts) -> Coordinator {
-        let Parts { ingest, data_dir, admin_hash, mask_key, ports, advertised, authority, fingerprint, clock } = parts;
+        let Parts {
+            ingest,
+            data_dir,
+            admin_hash,
+            mask_key,
+            ports,
+            advertised,
+            authority,
+            fingerprint,
+            clock,
+            false_changes_per_year,
+        } = parts;
         let reports = Arc::new(Semaphore::new(1));
         Coordinator {
             ingest,
@@ -85,6 +98,7 @@ impl Coordinator {
             authority,
             fingerprint,
             clock,
+            false_changes_per_year,
             reports,
         }
     }
@@ -222,6 +236,13 @@ impl Coordinator {
                     "port {} is not open here: start the server with --trigger-port {0}",
                     arm.port
                 )));
+            }
+        }
+        let mut request = request;
+        if let Some(experiment) = &mut request.experiment {
+            // How often an endless watch may err is the deployment's matter, not the worker's.
+            if let Some(rate) = &mut experiment.standard.false_changes_per_year {
+                *rate = self.false_changes_per_year;
             }
         }
         let keys = SessionKeys { up: secrets::random()?, down: secrets::random()? };

@@ -104,6 +104,7 @@ impl Ingest {
             maintained: Instant::now(),
             clock_rows: Instant::now(),
         };
+        ingest.experiments.kept.load(ingest.store.verdicts()?);
         ingest.restore()?;
         Ok(ingest)
     }
@@ -305,6 +306,8 @@ impl Ingest {
         if self.clock_rows.elapsed() >= CLOCK_ROWS {
             self.clock_rows = Instant::now();
             self.note_clocks(now);
+            let verdicts = self.experiments.verdicts(now);
+            self.next.commit.verdicts.extend(verdicts);
         }
         let mut batch = std::mem::take(&mut self.next);
         if (batch.commit != Commit::default() || !batch.waiting.is_empty()) && !self.commit(&mut batch) {

@@ -12,6 +12,7 @@ mod error;
 mod experiments;
 mod http;
 mod ingest;
+mod kept;
 mod limits;
 mod listen;
 mod observe;

@@ -46,6 +46,8 @@ pub struct ServerConfig {
     pub interface: Option<String>,
     /// Further ports, UDP and TCP, that take probes of every kind. One that cannot be opened is said and left out.
     pub trigger_ports: Vec<u16>,
+    /// Expected number of false changes of running workers' verdicts a year, over the whole deployment.
+    pub false_changes_per_year: f64,
     /// Certificate chain and key, PEM; made if not given.
     pub certificate: Option<(PathBuf, PathBuf)>,
     pub store: StoreOptions,
@@ -231,6 +233,7 @@ impl Server {
             authority,
             fingerprint: self.fingerprint,
             clock,
+            false_changes_per_year: self.config.false_changes_per_year,
         }));
         let (stopping, stopped) = watch::channel(false);
         let listen = self.config.listen;

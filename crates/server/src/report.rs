@@ -1,16 +1,14 @@
 //! Builds a report from a data directory: reads through the store, judges through `measure`.
 
-use std::path::Path;
-
-use model::report::{Report, SCHEMA};
+use model::report::{Path, Report, SCHEMA, VerdictChange};
 use model::{Sample, UnixNanos, WorkerName};
-use store::{Reader, SampleQuery, SessionQuery};
+use store::{Reader, SampleQuery, SessionQuery, Stated, TimeQuery, VerdictRow};
 
 use crate::ServerError;
 
 /// The paths of one worker, or of all of them, since a moment.
 pub fn build(
-    data_dir: &Path,
+    data_dir: &std::path::Path,
     worker: Option<&WorkerName>,
     since: Option<UnixNanos>,
     now: UnixNanos,
@@ -26,9 +24,12 @@ pub fn build(
         let source = WorkerSamples { reader: &reader, worker: &row.name, since };
         let info = |id| sessions.iter().find(|info| info.session == id).cloned();
         let config = measure::ReportConfig::default();
-        let built = measure::build_paths(&row.name, &source, &info, &config).map_err(ServerError::Samples)?;
+        let mut built = measure::build_paths(&row.name, &source, &info, &config).map_err(ServerError::Samples)?;
+        add_watched(&mut built, reader.verdicts(Some(&row.name))?);
         paths.extend(built);
     }
+    let query = TimeQuery { worker: worker.cloned(), since, until: None };
+    let changes = reader.verdict_changes(&query)?.iter().filter_map(change).collect();
     Ok(Report {
         schema: SCHEMA.to_owned(),
         generated_at: rfc3339(now),
@@ -36,6 +37,33 @@ pub fn build(
         applications: Vec::new(),
         media: Vec::new(),
         untested: Vec::new(),
+        changes,
+    })
+}
+
+/// Verdicts of an endless watch are not the window's: they are in force.
+fn add_watched(paths: &mut [Path], rows: Vec<VerdictRow>) {
+    for row in rows {
+        let same = |path: &&mut Path| path.direction == row.direction && path.family == row.family;
+        let Some(path) = paths.iter_mut().find(same) else { continue };
+        match row.stated {
+            Stated::Entry(entry) => path.differentiation.push(*entry),
+            Stated::RateLimit(limit) => path.rate_limit = path.rate_limit.take().or(limit),
+        }
+    }
+}
+
+fn change(row: &VerdictRow) -> Option<VerdictChange> {
+    let Stated::Entry(entry) = &row.stated else { return None };
+    Some(VerdictChange {
+        at: rfc3339(row.at),
+        worker: row.worker.clone(),
+        direction: row.direction,
+        family: row.family,
+        subject: entry.subject.clone(),
+        control: entry.control.clone(),
+        from: row.changed_from?,
+        to: entry.verdict,
     })
 }
 

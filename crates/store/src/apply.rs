@@ -9,6 +9,7 @@ use crate::rollup::Increments;
 use crate::rows::{self, time_of};
 use crate::sessions;
 use crate::store::Store;
+use crate::verdicts;
 
 impl Store {
     /// Writes all of it in one transaction. On an error nothing of it was written, and it may be tried again.
@@ -81,6 +82,9 @@ fn apply(db: &Transaction<'_>, commit: &Commit) -> rusqlite::Result<u64> {
     for (worker, at) in &commit.seen {
         let worker = worker_id(db, worker, *at)?;
         db.prepare_cached("UPDATE worker SET seen_at = ? WHERE id = ?")?.execute(params![at.0, worker])?;
+    }
+    for verdict in &commit.verdicts {
+        verdicts::put(db, verdict)?;
     }
     Ok(written)
 }

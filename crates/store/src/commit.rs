@@ -1,5 +1,6 @@
 //! What one transaction writes: samples together with everything that says where they came from.
 
+use crate::verdicts::VerdictRow;
 use model::{BootId, Direction, Sample, SessionId, UnixNanos, WorkerName};
 
 /// Everything in it is written in one transaction, or nothing of it.
@@ -21,6 +22,8 @@ pub struct Commit {
     pub clocks: Vec<ClockRow>,
     /// When the server last heard of a worker.
     pub seen: Vec<(WorkerName, UnixNanos)>,
+    /// Verdicts of running workers that changed, or whose evidence grew.
+    pub verdicts: Vec<VerdictRow>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

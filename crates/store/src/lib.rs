@@ -41,6 +41,7 @@ mod store;
 mod tasks;
 #[cfg(test)]
 mod testing;
+mod verdicts;
 
 pub use commit::{ClockRow, Commit, CorrectedDelay, PendingBlob, SessionNote, Side, StoredSample, WorkerSamples};
 pub use credentials::{CredentialRow, WorkerRow};
@@ -57,3 +58,4 @@ pub use seal::SealReport;
 pub use sessions::{OpenSession, SessionKeys, SessionPlan};
 pub use sketch::DelaySketch;
 pub use store::Store;
+pub use verdicts::{Stated, VerdictRow};

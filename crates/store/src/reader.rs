@@ -23,6 +23,7 @@ use crate::query::{RollupQuery, SampleQuery, SessionQuery, TimeQuery};
 use crate::rollup::{self, Rollup};
 use crate::sessions::sessions;
 use crate::store::BUSY_TIMEOUT;
+use crate::verdicts::{self, VerdictRow};
 use crate::{manifest, retain, rows, schema, segment_read, tasks};
 
 /// A read-only look at a data directory: at the state of each call, whatever a server writes meanwhile.
@@ -90,6 +91,16 @@ impl Reader {
     }
 
     /// By worker's name, oldest first.
+    /// The verdicts in force of running workers.
+    pub fn verdicts(&self, worker: Option<&WorkerName>) -> Result<Vec<VerdictRow>, StoreError> {
+        self.read("read the verdicts", |db| verdicts::in_force(db, worker))
+    }
+
+    /// Verdicts that changed, oldest first.
+    pub fn verdict_changes(&self, query: &TimeQuery) -> Result<Vec<VerdictRow>, StoreError> {
+        self.read("read the changes of verdicts", |db| verdicts::changes(db, query))
+    }
+
     pub fn clocks(&self, query: &TimeQuery) -> Result<Vec<ClockRow>, StoreError> {
         self.read("read the clocks", |db| clocks(db, query))
     }

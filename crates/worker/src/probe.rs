@@ -19,7 +19,7 @@ use crate::flow::plan::Timeline;
 use crate::join::JoinString;
 use crate::shaping::{DEFAULT_SECONDS, ShapingOptions, ShapingProgress};
 use crate::spool::{MEMORY_BYTES, Spool};
-use crate::station::{FlowKey, NotOpened, Privileged, Station};
+use crate::station::{FlowKey, NotOpened, Privileged, Purpose, Station};
 use crate::targets::Targets;
 use crate::uplink::Uplink;
 
@@ -159,7 +159,7 @@ async fn measure(
     for family in &families {
         for kind in &kinds {
             progress(ProbeProgress::Opening { opened, of });
-            let key = FlowKey { task: None, kind: *kind, family: *family };
+            let key = FlowKey { task: None, kind: *kind, family: *family, purpose: Purpose::Measure };
             let flow = FlowSpec::of_task(spec, *kind, *family);
             match station.open(key, flow, timeline, &mut targets).await {
                 Ok(_) => opened += 1,
@@ -229,7 +229,7 @@ async fn open_clocks(
     loop {
         let left = |family: &Family| !families.contains(family) && !refused.contains(family);
         let Some(family) = targets.usable(&spec.families).into_iter().find(left) else { break };
-        let key = FlowKey { task: None, kind: Kind::Clock, family };
+        let key = FlowKey { task: None, kind: Kind::Clock, family, purpose: Purpose::Measure };
         match station.open(key, FlowSpec::clock(family), timeline, targets).await {
             Ok(_) => families.push(family),
             Err(error) => {

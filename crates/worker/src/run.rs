@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use model::control::Uploaded;
@@ -19,8 +20,9 @@ use crate::duty::{self, Cycle};
 use crate::error::WorkerError;
 use crate::flow::FlowSpec;
 use crate::flow::plan::Timeline;
+use crate::shaping::{self, Job};
 use crate::spool::Spool;
-use crate::station::{FlowKey, NotOpened, Privileged, Station};
+use crate::station::{Entry, FlowKey, NotOpened, Privileged, Purpose, Station};
 use crate::targets::Targets;
 
 /// How long the last probes may take to settle, and the last batches to be uploaded; the rest stays in the spool.
@@ -45,11 +47,13 @@ pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Resu
     let station = Station::new(uplink, config.clock.clone(), privileged, spool)?;
     tracing::info!("worker {name} of {}", station.uplink.server());
     let (answers, heard) = mpsc::unbounded_channel();
-    let mut manager = Manager::new(&station, config.families.clone(), heard);
+    let jobs = Mutex::new(Vec::new());
+    let mut manager = Manager::new(&station, &jobs, config.families.clone(), heard);
     let error = tokio::select! {
         error = manager.manage() => Some(error),
         error = station.upload_forever(&answers) => Some(error),
         () = station.collect_forever() => None,
+        () = shaping::trains_forever(&station, &jobs) => None,
         () = &mut shutdown => None,
     };
     match error {
@@ -102,6 +106,8 @@ struct Wanted {
 
 struct Manager<'a> {
     station: &'a Station,
+    /// Tasks that send trains from time to time.
+    jobs: &'a Mutex<Vec<Job>>,
     families: Vec<Family>,
     heard: mpsc::UnboundedReceiver<Uploaded>,
     tasks: Option<Vec<Running>>,
@@ -118,9 +124,15 @@ struct Manager<'a> {
 }
 
 impl<'a> Manager<'a> {
-    fn new(station: &'a Station, families: Vec<Family>, heard: mpsc::UnboundedReceiver<Uploaded>) -> Manager<'a> {
+    fn new(
+        station: &'a Station,
+        jobs: &'a Mutex<Vec<Job>>,
+        families: Vec<Family>,
+        heard: mpsc::UnboundedReceiver<Uploaded>,
+    ) -> Manager<'a> {
         Manager {
             station,
+            jobs,
             families,
             heard,
             tasks: None,
@@ -227,6 +239,9 @@ impl<'a> Manager<'a> {
     /// What should run now, clocks first.
     fn wanted(&mut self, targets: &Targets) -> Vec<Wanted> {
         let (mut clocks, mut flows, mut timelines) = (Vec::<Family>::new(), Vec::new(), Vec::new());
+        let mut jobs = Vec::new();
+        let ports = self.station.ports();
+        let always = Timeline { begin_ns: 0, cycle: Cycle::CONTINUOUS };
         for task in self.tasks.iter_mut().flatten() {
             if !task.ended && task.left().is_some_and(|left| left.is_zero()) {
                 task.ended = true;
@@ -246,22 +261,32 @@ impl<'a> Manager<'a> {
             if task.id.is_none() {
                 describe(&mut self.described, duty::describe_default(&task.spec, cycle));
             }
+            let count = families.len();
             for family in families {
+                // The ports are known with the clock's session, which comes first.
+                if let Some(ports) = ports.as_ref().filter(|_| task.spec.shaping.is_some()) {
+                    jobs.push(Job { task: task.id.clone(), spec: task.spec.clone(), family, families: count });
+                    for spec in shaping::watch(&task.spec, ports, family, count, self.station.boot.0) {
+                        let (id, kind) = (task.id.clone(), spec.kind);
+                        let key = FlowKey { task: id, kind, family, purpose: Purpose::Watch };
+                        flows.push(Wanted { key, spec, timeline: always });
+                    }
+                }
                 if !clocks.contains(&family) {
                     clocks.push(family);
                 }
                 for kind in task.spec.kinds.iter().filter(|kind| **kind != Kind::Stamp) {
-                    let key = FlowKey { task: task.id.clone(), kind: *kind, family };
+                    let key = FlowKey { task: task.id.clone(), kind: *kind, family, purpose: Purpose::Measure };
                     flows.push(Wanted { key, spec: FlowSpec::of_task(&task.spec, *kind, family), timeline });
                 }
             }
         }
         self.station.activity.replace(timelines);
-        let idle = Timeline { begin_ns: 0, cycle: Cycle::CONTINUOUS };
+        *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) = jobs;
         let clock = |family| Wanted {
-            key: FlowKey { task: None, kind: Kind::Clock, family },
+            key: FlowKey { task: None, kind: Kind::Clock, family, purpose: Purpose::Measure },
             spec: FlowSpec::clock(family),
-            timeline: idle,
+            timeline: always,
         };
         clocks.into_iter().map(clock).chain(flows).collect()
     }
@@ -271,7 +296,8 @@ impl<'a> Manager<'a> {
         let now_ns = Clock::monotonic_ns();
         let missing: Vec<Wanted> = {
             let mut flows = self.station.flows();
-            for entry in flows.iter_mut().filter(|entry| !entry.flow.is_stopped()) {
+            let managed = |entry: &&mut Entry| !entry.flow.is_stopped() && entry.key.purpose != Purpose::Step;
+            for entry in flows.iter_mut().filter(managed) {
                 let same = |want: &Wanted| want.spec == entry.flow.spec && want.timeline == entry.timeline;
                 if !wanted.iter().any(|want| want.key == entry.key && same(want)) {
                     entry.flow.stop(now_ns);
@@ -280,6 +306,7 @@ impl<'a> Manager<'a> {
             let live = |want: &Wanted| flows.iter().any(|entry| entry.key == want.key && !entry.flow.is_stopped());
             wanted.into_iter().filter(|want| !live(want)).collect()
         };
+        let knew_ports = self.station.ports().is_some();
         for want in missing {
             if self.refused.get(&want.key).is_some_and(|until| *until > Instant::now()) {
                 continue;
@@ -304,7 +331,8 @@ impl<'a> Manager<'a> {
                 }
             }
         }
-        Ok(self.next_look())
+        // What needs the server's ports to be known was left out.
+        Ok(if knew_ports { self.next_look() } else { Duration::ZERO })
     }
 
     fn next_look(&mut self) -> Duration {

@@ -1,6 +1,7 @@
 //! A worker that is admitted: its live flows, its spool and its uplink, and the two loops that connect them. What to
 //! measure is decided elsewhere ([`crate::run`], [`crate::probe`]).
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,18 @@ pub(crate) struct FlowKey {
     pub task: Option<TaskId>,
     pub kind: Kind,
     pub family: Family,
+    pub purpose: Purpose,
+}
+
+/// What a flow of a task is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    /// Each class by itself.
+    Measure,
+    /// Classes in pairs, without end.
+    Watch,
+    /// One step of a run that looks after its flows itself.
+    Step,
 }
 
 pub(crate) struct Entry {
@@ -71,6 +84,7 @@ pub(crate) struct Station {
     privileged: Privileged,
     flows: Mutex<Vec<Entry>>,
     ports: Mutex<Option<ProbePorts>>,
+    addresses: Mutex<Vec<IpAddr>>,
     spool: Mutex<Spool>,
     collected: Mutex<Collected>,
     appended: Notify,
@@ -99,6 +113,7 @@ impl Station {
             privileged,
             flows: Mutex::default(),
             ports: Mutex::default(),
+            addresses: Mutex::default(),
             spool: Mutex::new(spool),
             collected: Mutex::new(Collected { next_batch: 1, ..Collected::default() }),
             appended: Notify::new(),
@@ -132,6 +147,7 @@ impl Station {
         };
         let grant = self.uplink.open_session(&request).await.map_err(NotOpened::Server)?;
         *lock(&self.ports) = Some(grant.ports.clone());
+        *lock(&self.addresses) = grant.addresses.clone();
         let learned = targets.learn(&grant.addresses);
         let host = self.uplink.server().url_host();
         let around = Surroundings {
@@ -155,6 +171,11 @@ impl Station {
                 Err(NotOpened::Host(problem))
             }
         }
+    }
+
+    /// Further addresses of the server's probe sockets, as the latest grant told.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        lock(&self.addresses).clone()
     }
 
     /// Where the server takes probes, as the latest grant told.

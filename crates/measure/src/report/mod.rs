@@ -86,7 +86,11 @@ pub fn build_paths(
         if session.as_ref().is_some_and(|info| info.experiment.is_some()) {
             // Trains are sent to be lost, and one session has probes of several kinds: neither belongs among the classes.
             paths.entry((sample.direction, sample.family)).or_default().see(sample.session);
-            experiments.add(sample);
+            // An endless watch is judged as it goes, from its beginning and not from the window's.
+            let standard = session.as_ref().and_then(|info| info.experiment.as_ref()).map(|one| one.standard);
+            if standard.is_some_and(|standard| standard.false_changes_per_year.is_none()) {
+                experiments.add(sample);
+            }
         } else if sample.kind != Kind::Clock {
             paths.entry((sample.direction, sample.family)).or_default().add(sample);
         }

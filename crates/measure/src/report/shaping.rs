@@ -67,7 +67,9 @@ impl Run {
         match &experiment.design {
             Design::Pairs(design) => {
                 let mut judge = PairJudge::new(design, &experiment.standard, experiment.seed);
-                probes.iter().for_each(|(observed, _)| judge.push(observed));
+                for (observed, _) in probes {
+                    judge.push(observed);
+                }
                 let mut judged = judge.findings();
                 let mut rewritten = vec![[0u64; 2]; judged.len()];
                 let mut plan = PairPlan::new(design.clone(), experiment.seed);

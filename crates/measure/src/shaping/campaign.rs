@@ -10,6 +10,7 @@ const GAP_US: u32 = 1_500;
 /// Ports of [`Ports::Fresh`] stay the same for so long.
 const BLOCK_S: f64 = 0.5;
 const MOST_ROUNDS_PER_SECOND: f64 = 100.0;
+const LEAST_ROUNDS_PER_SECOND: f64 = 0.01;
 /// Pairs that load a path by more than this are not a quiet question any more.
 const MOST_PAIR_PPS: f64 = 2_000.0;
 /// TCP's comparisons: connections cost a host more than datagrams.
@@ -141,7 +142,7 @@ impl Ask {
         let session = |hypotheses: Vec<Hypothesis>, each: f64, budget: f64, most: f64, fresh: bool| {
             let probes = 2.0 * hypotheses.len() as f64;
             let rounds = (budget / (each * probes)).floor();
-            let rate = (rounds / seconds).min(most).min(MOST_PAIR_PPS / probes).max(0.05);
+            let rate = (rounds / seconds).min(most).min(MOST_PAIR_PPS / probes).max(LEAST_ROUNDS_PER_SECOND);
             let design = PairDesign {
                 hypotheses,
                 rounds_per_second: rate,
@@ -169,6 +170,13 @@ impl Ask {
         let each = if is_stream { STREAM_BYTES + REPORTED_BYTES } else { self.datagram_bytes(self.size) };
         (2.0 * session.design.hypotheses.len() as f64 * f64::from(session.rounds) * each) as u64
     }
+}
+
+/// What a run has learned that the next may begin with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    next_bps: f64,
+    limits: Vec<(Arm, (f64, f64))>,
 }
 
 /// Decides the trains: faster ones until a limit shows, then some that measure it.
@@ -201,6 +209,37 @@ impl Trains {
         let limits = vec![None; arms.len()];
         let left = left_bytes as f64;
         Trains { ask: ask.clone(), arms, left, left_s, next_bps: FIRST_BPS, measured: 0, limits, fastest_bps: 0.0 }
+    }
+
+    /// Goes on where an earlier run of the same question stopped: measures the limits it found, or looks for faster ones.
+    pub fn resume(&mut self, earlier: &Memory) {
+        self.next_bps = earlier.next_bps.clamp(FIRST_BPS, 1e9);
+        for (arm, limit) in &earlier.limits {
+            if let Some(index) = self.arms.iter().position(|own| own == arm) {
+                self.limits[index] = Some(*limit);
+            }
+        }
+    }
+
+    /// For [`Trains::resume`]. A search that has got as far as its budget lets it begins again, because networks change.
+    pub fn memory(&self, sent_any: bool) -> Memory {
+        let limits = self.arms.iter().zip(&self.limits).filter_map(|(arm, limit)| Some((*arm, (*limit)?)));
+        Memory { next_bps: if sent_any { self.next_bps } else { FIRST_BPS }, limits: limits.collect() }
+    }
+
+    /// Whether trains that were to measure a limit have shown one at all; if not, there is none any more.
+    pub fn forget_unseen(&mut self, design: &TrainDesign, status: &[DirectionStatus]) {
+        let seen = |index: usize| {
+            status.iter().flat_map(|d| &d.trains).any(|t| usize::from(t.arm) == index && t.limit.is_some())
+        };
+        for (index, arm) in design.arms.iter().enumerate() {
+            if let Some(own) = self.arms.iter().position(|own| own == arm)
+                && self.limits[own].is_some_and(|(rate, _)| design.rate_pps * f64::from(design.size) * 8.0 > rate * 1.3)
+                && !seen(index)
+            {
+                self.limits[own] = None;
+            }
+        }
     }
 
     /// No trains of what does not get through at all.

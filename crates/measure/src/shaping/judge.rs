@@ -1,6 +1,8 @@
 //! From the probes of an experiment to what each of its hypotheses says, one direction at a time.
 
-use model::report::{CoursePoint, Differentiation, ErrorRate, ErrorRateKind, Estimate, Log10E, Trigger, Verdict};
+use model::report::{
+    CoursePoint, Differentiation, ErrorRate, ErrorRateKind, Estimate, Log10E, Subject, Trigger, Verdict,
+};
 use model::shaping::{Arm, Hypothesis, PairDesign, Ports, Purpose, Standard, TrainDesign};
 
 use super::Observed;
@@ -29,6 +31,16 @@ pub struct Judged {
     pub finding: Differentiation,
 }
 
+/// What the e-processes take as one observation: a pair, or a block of pairs where the ports change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Unit {
+    pub hypothesis: u16,
+    /// Subject minus control, nanoseconds; `None` where one was lost.
+    pub difference_ns: Option<f64>,
+    /// More of the subject was lost, and more of the control.
+    pub lost: [bool; 2],
+}
+
 /// Judges one direction of a [`PairDesign`]. Takes probes in order of sequence; time and memory per probe are bounded.
 #[derive(Clone, Debug)]
 pub struct PairJudge {
@@ -47,18 +59,44 @@ impl PairJudge {
         PairJudge { plan: PairPlan::new(design.clone(), seed), standard: *standard, cases }
     }
 
-    pub fn push(&mut self, observed: &Observed) {
-        let Some(turn) = self.plan.turn(observed.sequence) else { return };
-        if let Some(case) = self.cases.get_mut(usize::from(turn.hypothesis)) {
-            case.push(&turn, observed);
+    /// Returns the unit that this probe completed, if it did.
+    pub fn push(&mut self, observed: &Observed) -> Option<Unit> {
+        let turn = self.plan.turn(observed.sequence)?;
+        let case = self.cases.get_mut(usize::from(turn.hypothesis))?;
+        case.push(&turn, observed);
+        let (difference_ns, lost) = case.completed.take()?;
+        Some(Unit { hypothesis: turn.hypothesis, difference_ns, lost })
+    }
+
+    /// Forgets this hypothesis' evidence: what comes is judged by itself.
+    pub fn restart(&mut self, hypothesis: u16) {
+        let index = usize::from(hypothesis);
+        let half_block = self.plan.design().block_rounds / 2;
+        if let Some((case, of)) = self.cases.get_mut(index).zip(self.plan.design().hypotheses.get(index)) {
+            *case = Case::new(*of, half_block, &self.standard);
         }
+    }
+
+    /// Pairs since the beginning or the last restart.
+    pub fn pairs(&self, hypothesis: u16) -> u64 {
+        self.cases.get(usize::from(hypothesis)).map_or(0, |case| case.pairs)
+    }
+
+    /// Cheap.
+    pub fn verdict(&self, hypothesis: u16) -> Verdict {
+        let case = self.cases.get(usize::from(hypothesis));
+        case.map_or(Verdict::Inconclusive, |case| case.verdict(&self.standard, self.is_diverse()).0)
+    }
+
+    /// By index of hypothesis; cheap.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let diverse = self.is_diverse();
+        self.cases.iter().map(|case| case.verdict(&self.standard, diverse).0).collect()
     }
 
     /// Named or `none`: more pairs would not change it, except to refine. Cheap enough to be asked every second.
     pub fn is_decided(&self, hypothesis: u16) -> bool {
-        self.cases
-            .get(usize::from(hypothesis))
-            .is_some_and(|case| case.verdict(&self.standard, self.is_diverse()).0 != Verdict::Inconclusive)
+        self.verdict(hypothesis) != Verdict::Inconclusive
     }
 
     /// The path is chosen by port.
@@ -87,6 +125,8 @@ struct Case {
     block: Block,
     /// Pairs of half a block.
     half_block: u32,
+    /// The unit that the latest probe completed.
+    completed: Option<(Option<f64>, [bool; 2])>,
     delay: DelayEvidence,
     loss: LossEvidence,
     combined: Combined,
@@ -152,6 +192,7 @@ impl Case {
             waiting: None,
             block: Block::default(),
             half_block,
+            completed: None,
             delay: if is_one_flow(&hypothesis) { DelayEvidence::of_pairs() } else { DelayEvidence::of_blocks() },
             loss: LossEvidence::default(),
             combined: Combined::default(),
@@ -210,6 +251,7 @@ impl Case {
     }
 
     fn unit(&mut self, difference: Option<f64>, lost: [bool; 2]) {
+        self.completed = Some((difference, lost));
         if let Some(difference) = difference {
             self.delay.push(difference);
         }
@@ -399,6 +441,16 @@ fn median(values: &mut [f64]) -> Option<f64> {
             _ => upper,
         }
     })
+}
+
+/// The factor that an entry's verdict lays the difference to.
+pub(super) fn trigger_of(entry: &Differentiation) -> Option<Trigger> {
+    let arm = |subject: &Subject| Arm {
+        dscp: model::Dscp::new(subject.dscp).unwrap_or_default(),
+        port: subject.port,
+        payload: subject.payload,
+    };
+    trigger(&arm(&entry.subject), &arm(&entry.control)).filter(|_| entry.verdict.is_finding())
 }
 
 /// The one factor in which two arms differ.

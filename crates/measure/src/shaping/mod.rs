@@ -8,6 +8,7 @@ pub mod confidence;
 pub mod evidence;
 pub mod judge;
 pub mod limit;
+pub mod monitor;
 pub mod plan;
 
 /// One probe of an experiment in one direction, settled.

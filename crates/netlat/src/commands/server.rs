@@ -76,8 +76,15 @@ fn task(command: TaskCommand, config: &Config) -> anyhow::Result<Outcome> {
                 println!("{table}");
             }
         }
-        TaskCommand::Add { id, worker, spec: flags, duration, data_dir: given } => {
+        TaskCommand::Add { id, worker, spec: flags, duration, shaping, ports, bytes_per_hour, data_dir: given } => {
             let mut spec = spec(&flags, duration)?;
+            if shaping {
+                let ports = ports.into_iter().flat_map(|range| range.0).collect();
+                let default = model::task::ShapingSpec::default();
+                let bytes_per_hour = bytes_per_hour.unwrap_or(default.bytes_per_hour);
+                spec.shaping = Some(model::task::ShapingSpec { ports, bytes_per_hour, ..default });
+                spec.check()?;
+            }
             if duration.is_none() {
                 spec.duration = model::Duration::Forever;
             }
@@ -140,6 +147,7 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
         } else {
             args.trigger_port.into_iter().flat_map(|range| range.0).collect()
         },
+        false_changes_per_year: section.false_changes_per_year.unwrap_or(0.1),
         certificate,
         store,
         tasks: tasks.collect(),

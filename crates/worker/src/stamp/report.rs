@@ -38,6 +38,7 @@ pub fn report(worker: &WorkerName, generated_at: String, outcome: &StampOutcome)
         applications: Vec::new(),
         media: Vec::new(),
         untested: outcome.notes.clone(),
+        changes: Vec::new(),
     })
 }
 
