@@ -5,9 +5,10 @@ mod noise;
 
 use measure::shaping::Observed;
 use measure::shaping::combine::combine;
-use measure::shaping::judge::{PairJudge, judge_trains};
+use measure::shaping::judge::{ArmLimit, PairJudge, judge_trains};
+use measure::shaping::limit::{Limit, TrainFinding, pool};
 use measure::shaping::plan::{PairPlan, TrainPlan, Turn};
-use model::report::{Differentiation, FlowRule, LimitKind, RateLimit, Trigger, Verdict};
+use model::report::{Differentiation, Estimate, FlowRule, LimitAfter, LimitKind, RateLimit, Trigger, Verdict};
 use model::shaping::{Arm, Hypothesis, PairDesign, Payload, Ports, Purpose, Standard, TrainDesign};
 use model::{Dscp, Ecn, Tos};
 use noise::Noise;
@@ -206,4 +207,100 @@ fn a_policer_of_one_class_is_differentiation_and_of_all_is_a_rate_limit() {
     let (findings, limit) = trains(&|_| None);
     assert!(!of(&findings, 46).verdict.is_finding() && limit.is_none());
     assert!(of(&findings, 46).note.contains("kbit/s"), "{}", of(&findings, 46).note);
+}
+
+/// What a train of EF showed: rate 300 kbit/s, this burst, begun and ended at these seconds, sent at this speed.
+fn train(burst: f64, began: f64, ended: f64, sent_bps: f64) -> TrainFinding {
+    let around = |value: f64, error: f64| Estimate { estimate: value, low: value - error, high: value + error };
+    TrainFinding {
+        began_ns: (began * 1e9) as i64,
+        last_sent_ns: (ended * 1e9) as i64,
+        ended_ns: (ended * 1e9) as i64,
+        sent_bps,
+        sent_bytes: (sent_bps * (ended - began) / 8.0) as u64,
+        duration_s: ended - began,
+        sent: (sent_bps * (ended - began) / 8.0 / 220.0) as u64,
+        limit: Some(Limit {
+            kind: LimitKind::Policer,
+            rate_bps: around(300e3, 600.0),
+            rate_l2_bps: around(319e3, 600.0),
+            burst_bytes: around(burst, 220.0),
+            burst_was_seen: true,
+            excess_dscp: None,
+            onset: LimitAfter { bytes: (burst * 2.0) as u64, seconds: 1.0 },
+            after: None,
+            explained: 1.0,
+        }),
+        ..TrainFinding::default()
+    }
+}
+
+#[test]
+fn a_bucket_fills_up_at_its_rate_and_a_boost_does_not() {
+    // 37,500 bytes a second. After one second of silence a bucket of 100 kB holds 37.5 kB, after ten it is full.
+    let sweep = [train(100e3, 0.0, 6.0, 600e3), train(37.5e3, 7.0, 13.0, 700e3), train(100e3, 23.0, 29.0, 600e3)];
+    let limit = pool(&sweep, &sweep).unwrap();
+    assert_eq!((limit.burst_bytes.estimate, limit.after), (100e3, None));
+
+    // It could have filled up and has not: the first bytes of a flow passed, and never again.
+    let once = [train(100e3, 0.0, 6.0, 600e3), train(4e3, 16.0, 22.0, 700e3), train(4e3, 32.0, 38.0, 600e3)];
+    let limit = pool(&once, &once).unwrap();
+    assert_eq!((limit.burst_bytes.estimate, limit.after.unwrap().bytes), (4e3, 200_000));
+
+    // It could not have filled up and is there again.
+    let again = [train(100e3, 0.0, 6.0, 600e3), train(100e3, 6.5, 12.5, 700e3), train(100e3, 13.0, 19.0, 600e3)];
+    let limit = pool(&again, &again).unwrap();
+    assert_eq!(limit.after.unwrap().bytes, 200_000);
+    assert!(limit.burst_bytes.low < 1e3 && limit.burst_bytes.high > 90e3, "{limit:?}");
+}
+
+#[test]
+fn every_tenth_packet_and_a_share_of_a_queue_are_no_limit() {
+    // Trains of one speed whose limit has no bucket: at two speeds the rates would differ.
+    let share = [train(220.0, 0.0, 6.0, 333e3), train(220.0, 7.0, 13.0, 333e3)];
+    assert_eq!(pool(&share, &share), None);
+    let two_speeds = [train(220.0, 0.0, 6.0, 333e3), train(220.0, 7.0, 13.0, 600e3)];
+    assert!(pool(&two_speeds, &two_speeds).is_some());
+    // Other traffic that begins during the first train gives it a burst and the later ones none.
+    let begins = [train(90e3, 0.0, 6.0, 400e3), train(220.0, 16.0, 22.0, 400e3), train(220.0, 32.0, 38.0, 400e3)];
+    assert_eq!(pool(&begins, &begins), None);
+}
+
+#[test]
+fn a_limit_that_best_effort_met_too_is_no_class_s_own() {
+    let limited = |arm, trains: &[TrainFinding]| ArmLimit { arm, trains: trains.to_vec(), limit: None };
+    let free = |began: f64| TrainFinding { limit: None, ..train(0.0, began, began + 6.0, 600e3) };
+    let of_ef = [train(10e3, 14.0, 20.0, 600e3), train(10e3, 21.0, 27.0, 700e3)];
+    let verdict = |control: &[TrainFinding]| {
+        let found = combine(&[], &[limited(arm(0), control), limited(arm(46), &of_ef)], &standard());
+        (of(&found.differentiation, 46).verdict, found.rate_limit.is_some())
+    };
+    assert_eq!(verdict(&[free(0.0), free(28.0)]), (Verdict::Policed, false));
+    // From the second train on everything was limited: it began then, for all.
+    assert_eq!(verdict(&[free(0.0), train(10e3, 28.0, 34.0, 600e3)]), (Verdict::Inconclusive, false));
+}
+
+#[test]
+fn paths_that_differ_in_loss_only_are_diversity_too() {
+    let findings = run(120, 8, &mut |turn, noise| {
+        let port =
+            u64::from(turn.socket.block) * 131 + u64::from(turn.socket.hypothesis) * 31 + u64::from(turn.socket.second);
+        let lossy = (port.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63) == 1;
+        (!(lossy && noise.chance(0.2))).then(|| noise.normal().abs() * 0.5)
+    });
+    for finding in &findings {
+        assert!(!finding.verdict.is_finding(), "{finding:?}");
+        assert!(finding.flags.iter().any(|flag| flag == "path-diversity"), "{finding:?}");
+    }
+}
+
+#[test]
+fn nothing_passes_most_of_the_time_and_no_class_is_named() {
+    let mut sent = 0.0;
+    let findings = run(90, 9, &mut |turn, noise| {
+        sent = turn.at_ns as f64 / 3e9;
+        (sent.fract() >= 0.6).then(|| noise.normal().abs() * 0.5)
+    });
+    assert!(findings.iter().all(|finding| !finding.verdict.is_finding()), "{findings:?}");
+    assert_eq!(of(&findings, 46).verdict, Verdict::None);
 }

@@ -160,9 +160,7 @@ impl Running {
     fn status(&self) -> ExperimentStatus {
         let of = |(direction, probes, evidence): &(Direction, u64, Evidence)| {
             let (verdicts, trains) = match evidence {
-                Evidence::Pairs(judge) => {
-                    (judge.findings().into_iter().map(|judged| judged.finding.verdict).collect(), Vec::new())
-                }
+                Evidence::Pairs(judge) => (judge.verdicts(), Vec::new()),
                 Evidence::Watch(monitor) => {
                     (monitor.findings().into_iter().map(|judged| judged.finding.verdict).collect(), Vec::new())
                 }

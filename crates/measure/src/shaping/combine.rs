@@ -135,7 +135,8 @@ fn apply_limits(verdicts: &mut Verdicts, arms: &[ArmLimit], standard: &Standard)
     let Some(best_effort) = controls.first() else { return };
     for subject in subjects {
         let control = control_of(verdicts, subject.arm, &controls).unwrap_or(best_effort);
-        let shared = control.limit.as_ref();
+        let shared = control.limit.map(|limit| with_burst(limit, arms));
+        let shared = shared.as_ref();
         let entry = entry_of(verdicts, subject.arm, control.arm, standard);
         let differs = match (&subject.limit, shared) {
             (Some(own), Some(shared)) => {
@@ -263,6 +264,21 @@ fn was_fast_enough(subject: &ArmLimit, shared: &Limit) -> bool {
         train.sent_bps > shared.rate_bps.estimate * CONTRADICTS
             && train.sent_bytes as f64 > 2.0 * shared.burst_bytes.estimate
     })
+}
+
+/// The burst of a limit that classes share, from a class whose trains show it.
+fn with_burst(limit: Limit, arms: &[ArmLimit]) -> Limit {
+    let same = |other: &Limit| {
+        other.burst_was_seen
+            && other.kind == limit.kind
+            && (other.rate_bps.estimate / limit.rate_bps.estimate.max(1.0) - 1.0).abs() <= SAME_RATE
+    };
+    match arms.iter().filter_map(|arm| arm.limit).find(same) {
+        Some(other) if !limit.burst_was_seen => {
+            Limit { burst_bytes: other.burst_bytes, burst_was_seen: true, after: other.after, ..limit }
+        }
+        _ => limit,
+    }
 }
 
 /// About this limit, whether or not other trains agree.

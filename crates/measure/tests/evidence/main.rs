@@ -39,14 +39,17 @@ fn power(seed: u64, threshold: f64, limit: u32, shift_ms: f64, loss: [f64; 2]) -
 }
 
 #[test]
-fn a_shift_is_found_in_as_few_pairs_as_published_or_fewer() {
+fn a_shift_is_found_about_as_soon_as_by_a_bet_that_knows_it() {
     // Two milliseconds of standard deviation per packet; alpha 0.001, one hypothesis and twelve.
+    // A bet that knew the shift and nothing else needs 141/366, 186/445 and 525/1382: who pays for two signs, for loss beside delay and
+    // for not knowing the shift needs a little more in the median. Simulations of the delay alone gave 132/272, p99
+    // 468 and 433/1057.
     let (median, late) = power(1, 3.0, 2_000, 1.0, [0.0; 2]);
-    println!("1 ms: {median}, {late}");
+    assert!(median <= 175 && late <= 400, "1 ms: {median}, {late}");
     let (_, late) = power(2, 12_000f64.log10(), 2_000, 1.0, [0.0; 2]);
-    println!("1 ms of twelve: {late}");
+    assert!(late <= 500, "1 ms of twelve: {late}");
     let (median, late) = power(3, 3.0, 4_000, 0.5, [0.0; 2]);
-    println!("0.5 ms: {median}, {late}");
+    assert!(median <= 600 && late <= 1_700, "0.5 ms: {median}, {late}");
 }
 
 #[test]
@@ -107,7 +110,7 @@ fn the_loss_e_value_is_the_beta_binomial() {
 
 /// Share of runs in which all three intervals lie within their margins after `pairs` pairs.
 fn none_within(pairs: u32, loss: f64, spread_ms: f64) -> f64 {
-    let runs = 200;
+    let runs = 100;
     let within = (0..runs)
         .filter(|run| {
             let mut noise = Noise::new(90_000 + run);
@@ -121,14 +124,7 @@ fn none_within(pairs: u32, loss: f64, spread_ms: f64) -> f64 {
                     shift.push(difference);
                     tail.push(difference);
                 }
-                pair % 1_000 == 0 && {
-                    let (loss, shift) = (losses.interval(), shift.interval().unwrap());
-                    loss.low >= -0.005
-                        && loss.high <= 0.005
-                        && shift.low >= -0.25 * MS
-                        && shift.high <= 0.25 * MS
-                        && tail.is_within(0.25 * MS)
-                }
+                pair % 500 == 0 && losses.is_within(0.005) && shift.is_within(0.25 * MS) && tail.is_within(0.25 * MS)
             })
         })
         .count();
@@ -140,12 +136,39 @@ fn clean_paths_are_called_none_soon() {
     // Two milliseconds of IPDV: of the difference between two packets.
     let spread = 2.0 / 2f64.sqrt();
     let clean = none_within(3_000, 0.0, spread);
-    println!("clean: {clean}");
-    // Two losses on one side and six on the other are no proof of equality at any price: a bound of half a point wants more pairs.
-    let nearly = none_within(5_000, 0.001, spread);
-    println!("0.1 % loss: {nearly}");
-    let lossy = none_within(25_000, 0.01, spread);
-    println!("1 % loss: {lossy}");
+    assert!(clean >= 0.95, "clean: {clean}");
+    // Nine in ten at 0.1 % within 3,000 pairs and three in four at 1 % within 15,000: the one constant bet that suits the loss
+    // rate proves 93 % and 87 % there. Nineteen in twenty want a third more.
+    let nearly = none_within(4_000, 0.001, spread);
+    assert!(nearly >= 0.95, "0.1 % loss: {nearly}");
+    let lossy = none_within(22_000, 0.01, spread);
+    assert!(lossy >= 0.95, "1 % loss: {lossy}");
+}
+
+#[test]
+fn within_is_what_the_interval_says() {
+    let mut noise = Noise::new(11);
+    let (mut shift, mut losses) = (MedianShift::new(0.01), LossDifference::new(0.01));
+    let mut seen = [[false; 2]; 2];
+    for pair in 1..=2_000 {
+        shift.push((0.1 + noise.normal() - noise.normal()) * MS);
+        losses.push(noise.chance(0.01), noise.chance(0.005));
+        if pair % 100 == 0 {
+            for margin in [0.15, 0.25, 0.4] {
+                let interval = shift.interval().unwrap();
+                let within = interval.low >= -margin * MS && interval.high <= margin * MS;
+                assert_eq!(shift.is_within(margin * MS), within, "{margin} ms: {interval:?}");
+                seen[0][usize::from(within)] = true;
+            }
+            for margin in [0.005, 0.01, 0.02] {
+                let interval = losses.interval();
+                let within = interval.low >= -margin && interval.high <= margin;
+                assert_eq!(losses.is_within(margin), within, "{margin}: {interval:?}");
+                seen[1][usize::from(within)] = true;
+            }
+        }
+    }
+    assert_eq!(seen, [[true; 2]; 2]);
 }
 
 #[test]

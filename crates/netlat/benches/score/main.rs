@@ -5,6 +5,7 @@
 //! printed. Exits 1 where a target is missed that can be reached.
 
 mod check;
+mod kernel;
 mod noise;
 mod nulls;
 mod parallel;
@@ -81,6 +82,11 @@ fn main() -> ExitCode {
     }
     println!("seed {} (--seed {} repeats this run)\n", options.seed, options.seed);
     let mut missed = table::scenarios(&scenarios, options.seed, options.long, options.explain);
+    if options.kernel {
+        missed.extend(kernel::scenarios(&scenarios));
+    } else {
+        println!("kernel scenarios: not run (--kernel)");
+    }
     if options.only.is_none() {
         missed.extend(table::powers(options.seed, options.long));
         missed.extend(table::nulls(options.seed, options.long));

@@ -11,7 +11,7 @@ const SCALE_PAIRS: usize = 20;
 /// normal path's information, more would let single spikes speak.
 const CLIP: f64 = 2.25;
 /// Stakes and weights, most weight where three thousand pairs confine the centre to an eleventh of a standard deviation.
-const MIXTURE: [(f64, f64); 4] = [(0.06, 0.07), (0.18, 0.68), (0.35, 0.18), (0.7, 0.07)];
+const MIXTURE: [(f64, f64); 4] = [(0.06, 0.05), (0.18, 0.78), (0.35, 0.12), (0.7, 0.05)];
 
 /// Of the centre of the paired differences, in nanoseconds: the value around which their clipped deviations balance (Huber's
 /// location; the median for heavy tails, the mean for light ones). Assumes that differences lie symmetrically around it, which the

@@ -19,6 +19,8 @@ const SCALE_PAIRS: usize = 100;
 /// Times `scale_of`: about four and a half standard deviations of a normal path, so that its own spread is hardly ever late.
 const BEYOND: f64 = 3.3;
 const TAIL: f64 = 0.95;
+/// Of which a twentieth is one packet.
+const LEAST_PAIRS: u64 = 20;
 
 #[derive(Clone, Debug)]
 pub struct TailShift {
@@ -73,10 +75,10 @@ impl TailShift {
     }
 
     /// The 95th percentile of subject minus control, less that of control minus subject, in nanoseconds: zero where the two
-    /// are treated alike. `None` before the scale is known.
+    /// are treated alike. `None` below twenty pairs.
     pub fn interval(&self) -> Option<Interval> {
         let total = self.differences.total();
-        self.late?;
+        (total >= LEAST_PAIRS).then_some(())?;
         let at = |share: f64| self.differences.at_rank((share * total as f64).ceil().max(1.0) as u64);
         let bound =
             |share: f64| self.differences.at_rank((share * total as f64).round().clamp(1.0, total as f64) as u64);

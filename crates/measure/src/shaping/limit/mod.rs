@@ -28,6 +28,8 @@ pub struct Limit {
     pub rate_l2_bps: Estimate,
     /// Layer 3: what passes at once after a long silence.
     pub burst_bytes: Estimate,
+    /// Not where every train began in a queue that another one had left: then nothing is known of the burst.
+    pub burst_was_seen: bool,
     /// Mark of what exceeds the rate, where it is remarked instead of dropped.
     pub excess_dscp: Option<u8>,
     /// What one train sent before the limit showed.
@@ -138,6 +140,7 @@ fn limit(kind: LimitKind, size: f64, rate: (f64, f64), burst: (f64, f64), onset:
         rate_bps: around(rate),
         rate_l2_bps: around((rate.0 * frames, rate.1 * frames)),
         burst_bytes: around(burst),
+        burst_was_seen: true,
         excess_dscp: None,
         onset,
         after: None,

@@ -42,9 +42,10 @@ pub fn pool(findings: &[TrainFinding], all: &[TrainFinding]) -> Option<Limit> {
         return None;
     }
     alike.sort_by_key(|(finding, _)| finding.began_ns);
-    if alike.iter().any(|(train, _)| !train.in_queue) {
-        alike.retain(|(train, _)| !train.in_queue);
+    if alike.iter().all(|(train, _)| train.in_queue) {
+        return Some(Limit { burst_was_seen: false, ..best });
     }
+    alike.retain(|(train, _)| !train.in_queue);
     let deepest = alike.iter().max_by(|a, b| burst(&a.1).total_cmp(&burst(&b.1)))?;
     let depth = burst(&deepest.1);
     let bytes_per_s = best.rate_bps.estimate / 8.0;
