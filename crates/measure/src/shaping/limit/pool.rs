@@ -18,6 +18,8 @@ const NO_BUCKET: f64 = 2.0;
 const SAME_SPEED: f64 = 0.05;
 /// Trains that exceed a limit by less need not show it.
 const OVERLOAD: f64 = 0.1;
+/// No flow's own bucket holds so many seconds of its rate; what passes beyond is a boost.
+const DEEP_S: f64 = 1.5;
 /// Packets that even a line without a bucket seems to let pass at once.
 const NO_BURST: f64 = 2.5;
 
@@ -78,16 +80,24 @@ pub fn pool(findings: &[TrainFinding], all: &[TrainFinding]) -> Option<Limit> {
     let could_hold = (1..alike.len()).filter_map(|index| held(index, all)).fold(f64::INFINITY, f64::min);
     let slack = SAME_PACKETS * packet(first.0);
     let never_again = burst(&first.1) > NO_BUCKET * largest + slack && could_hold > NO_BUCKET * largest + slack;
-    let could_own = (1..alike.len()).filter_map(|index| held(index, findings)).fold(0.0, f64::max);
-    let each_time =
-        later.iter().all(|other| agrees(other, burst(&first.1))) && burst(&first.1) > NO_BUCKET * could_own + slack;
     if never_again {
         let bucket = later.iter().max_by(|a, b| burst(&a.1).total_cmp(&burst(&b.1)))?.1.burst_bytes;
         return Some(Limit { burst_bytes: bucket, after: Some(first.1.onset), ..best });
     }
+    if !later.iter().all(|other| agrees(other, burst(&first.1))) {
+        // The rate is beyond doubt, the depth is not.
+        let lowest = alike.iter().map(|(_, limit)| limit.burst_bytes.low).fold(f64::INFINITY, f64::min);
+        let highest = alike.iter().map(|(_, limit)| limit.burst_bytes.high).fold(0.0, f64::max);
+        return Some(Limit { burst_bytes: Estimate { low: lowest, high: highest, ..best.burst_bytes }, ..best });
+    }
+    // Every train is a new flow, which may have a bucket of its own: one that holds a second or so is that.
+    let could_own = (1..alike.len()).filter_map(|index| held(index, findings)).fold(0.0, f64::max);
+    if burst(&first.1) <= DEEP_S * bytes_per_s || burst(&first.1) <= NO_BUCKET * could_own + slack {
+        return Some(Limit { burst_bytes: first.1.burst_bytes, ..best });
+    }
     // How deep the bucket is behind a boost that is always there cannot be seen: a packet at least.
     let hidden = Estimate { estimate: packet(first.0), low: packet(first.0), high: burst(&first.1) };
-    each_time.then_some(Limit { burst_bytes: hidden, after: Some(first.1.onset), ..best })
+    Some(Limit { burst_bytes: hidden, after: Some(first.1.onset), ..best })
 }
 
 fn burst(limit: &Limit) -> f64 {
