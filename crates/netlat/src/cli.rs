@@ -266,6 +266,7 @@ pub struct ProbeArgs {
 #[derive(Debug, Args)]
 pub struct ShapingArgs {
     /// Compare classes with best effort in randomised pairs and trains: is any delayed, dropped, policed, shaped or favoured?
+    /// Unless told: --dscp 34,46 --kind rtp,udp, 60 s
     #[arg(long)]
     pub shaping: bool,
     /// Server ports to compare with its own (needs `netlat server --trigger-port`)

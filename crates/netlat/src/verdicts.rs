@@ -126,10 +126,10 @@ fn evidence(entry: &Differentiation) -> Vec<String> {
     let mut lines = vec![
         format!("compared with {}; {} hypotheses share the error rate", describe(&entry.control), entry.hypotheses),
         format!(
-            "e-values: delay 10^{:.1}, loss 10^{:.1}; named from 10^{:.1} on",
+            "e-values: delay 10^{:.1}, loss 10^{:.1}{}",
             entry.log10_e.delay,
             entry.log10_e.loss,
-            (f64::from(entry.hypotheses.max(1)) / entry.error_rate.value.max(1e-12)).log10()
+            named_from(entry)
         ),
     ];
     let interval = |name: &str, estimate: Option<Estimate>, factor: f64, unit: &str| {
@@ -162,6 +162,17 @@ fn evidence(entry: &Differentiation) -> Vec<String> {
         lines.push(entry.note.clone());
     }
     lines
+}
+
+fn named_from(entry: &Differentiation) -> String {
+    match entry.error_rate.kind {
+        ErrorRateKind::PerRun => {
+            let hypotheses = f64::from(entry.hypotheses.max(1));
+            format!("; named from 10^{:.1} on", (hypotheses / entry.error_rate.value.max(1e-12)).log10())
+        }
+        // Beside the detector's own, which counts all workers.
+        ErrorRateKind::PerYear => ", since the detector's last alarm".to_owned(),
+    }
 }
 
 fn describe(subject: &Subject) -> String {

@@ -11,7 +11,7 @@ use model::{Direction, Family, SessionId, UnixNanos, WorkerName};
 use store::{Stated, VerdictRow};
 
 /// Evidence of verdicts that did not change is written again after so long.
-const REFRESH_NS: i64 = 300_000_000_000;
+const REFRESH_NS: i64 = 60_000_000_000;
 /// Sessions of trains of one path that limits are drawn from: about two searches with their measurements.
 const TRAINS: usize = 10;
 

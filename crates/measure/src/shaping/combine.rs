@@ -5,7 +5,7 @@ use model::report::{
 };
 use model::shaping::{Arm, Ports, Purpose, Standard};
 
-use super::judge::{ArmLimit, Judged, trigger};
+use super::judge::{ArmLimit, Judged, TOO_SMALL, trigger};
 use super::limit::{self, Limit, TrainFinding};
 
 /// Rates of two classes that differ by less are one limit: twice the error that an estimate may have on an unsteady path.
@@ -167,6 +167,8 @@ fn apply_limits(verdicts: &mut Verdicts, arms: &[ArmLimit], standard: &Standard)
         match differs {
             Some((verdict, limit)) if may_be_named(entry.verdict) => {
                 entry.verdict = verdict;
+                entry.flags.retain(|flag| flag != TOO_SMALL);
+                entry.note.clear();
                 entry.trigger = trigger(&subject.arm, &control.arm);
                 entry.rate_bps = Some(limit.rate_bps);
                 entry.rate_l2_bps = Some(limit.rate_l2_bps);

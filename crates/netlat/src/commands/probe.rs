@@ -13,8 +13,8 @@ use crate::config::{Config, data_dir};
 pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
     let mut spec = spec(&args.spec, args.duration)?;
     let shaping = args.shaping.shaping.then(|| options(&args.shaping));
-    if shaping.is_some() && args.duration.is_none() {
-        spec.duration = model::Duration::Forever;
+    if shaping.is_some() {
+        modest(&mut spec, &args);
     }
     let join = match &args.join.join {
         Some(given) => Some(join_string(given)?),
@@ -45,6 +45,19 @@ pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
         locator.fill(&mut report, &clock);
     }
     show(&report, args.json, args.fail_on_finding, args.shaping.explain)
+}
+
+/// What nobody asked for is left out, so that the budget answers what was asked: two classes and voice's bytes.
+fn modest(spec: &mut model::TaskSpec, args: &ProbeArgs) {
+    if args.duration.is_none() {
+        spec.duration = model::Duration::Forever;
+    }
+    if args.spec.dscp.is_none() {
+        spec.dscp = [0, 34, 46].into_iter().filter_map(model::Dscp::new).collect();
+    }
+    if args.spec.kind.is_empty() {
+        spec.kinds = vec![model::Kind::Rtp, model::Kind::Udp];
+    }
 }
 
 fn options(args: &ShapingArgs) -> ShapingOptions {
