@@ -65,7 +65,7 @@ fn report_file(dir: &Path, scenario: &Scenario) -> PathBuf {
 fn run(lab: &str, scenarios: &[&Scenario], dir: &Path) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let built = Command::new(env!("CARGO"))
-        .args(["build", "-q", "--locked", "-p", "lab", "--example", "lab-probe", "--message-format", "json"])
+        .args(["build", "-q", "--locked", "-p", "lab", "--bins", "--example", "lab-probe", "--message-format", "json"])
         .current_dir(&root)
         .output()
         .map_err(|error| format!("cannot start cargo: {error}"))?;

@@ -106,7 +106,9 @@ pub fn pairs(
         }
         let packet = Packet { at, size: f64::from(SIZE_L3), arm: turn.arm, flow: flow(turn.socket, &turn.arm) };
         let observed = observe(path, clock, &packet, sequence);
-        judges.iter_mut().for_each(|judge| judge.push(&observed));
+        for judge in judges.iter_mut() {
+            judge.push(&observed);
+        }
         packets += 1;
         if let Some(record) = record.as_deref_mut().filter(|_| turn.hypothesis == 0) {
             let delay = observed.received_ns.map(|received| (received - observed.sent_ns) as f64 / 1e9);

@@ -187,7 +187,7 @@ pub fn nulls(seed: u64, long: bool) -> Vec<String> {
         let count = |alpha: usize| runs.iter().filter(|run| run.false_at[alpha]).count();
         let packets: u64 = runs.iter().map(|run| run.packets).sum();
         println!(
-            "\n{RUNS} runs of 12 hypotheses on networks that treat all alike (seed {seed}, {:.1} M packets, {:.0} s): {} false at alpha 0.001 (at most 7), {} at alpha 0.05 (1 to 150)",
+            "\n{RUNS} runs of 12 hypotheses and 4 trains on networks that treat all alike (seed {seed}, {:.1} M packets, {:.0} s): {} false at alpha 0.001 (at most 7), {} at alpha 0.05 (1 to 150)",
             packets as f64 / 1e6,
             begun.elapsed().as_secs_f64(),
             count(0),

@@ -13,7 +13,7 @@ const LEAST_DROPS: usize = 20;
 const LEAST_WANDER: f64 = 6.0;
 const EXPLAINED: f64 = 0.9;
 /// Sent so much faster than the limit, or a loss rate of a few in a hundred might be one.
-const LEAST_OVERLOAD: f64 = 0.03;
+const LEAST_OVERLOAD: f64 = 0.05;
 /// Slack of the bucket's bounds in packets: send and queueing jitter, and the bucket's own granularity.
 const SLACK: f64 = 1.0;
 

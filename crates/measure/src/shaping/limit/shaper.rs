@@ -7,8 +7,9 @@ use crate::shaping::Observed;
 
 /// A queue that nobody could mistake for the path's own unrest.
 const LEAST_WAIT_NS: f64 = 2e6;
-/// A clock that runs away by 200 ppm looks like waiting at 0.02 % of the rate: a hundred times that is no clock.
-const LEAST_OVERLOAD: f64 = 0.02;
+/// Sent so much faster than the packets leave. Less may be other traffic that takes a little more than its share of a queue; a clock
+/// that runs away by 200 ppm looks like 0.02 %.
+const LEAST_OVERLOAD: f64 = 0.1;
 const LEAST_PACKETS: usize = 40;
 /// Share of the waiting packets that leave on the line, to within [`SLACK`] packets.
 const EXPLAINED: f64 = 0.9;
