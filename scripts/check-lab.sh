@@ -3,7 +3,7 @@
 # and run away. Everything happens inside namespaces that vanish with the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-netlat=$PWD/target/release/netlat
+netlat=${NETLAT:-$PWD/target/release/netlat}
 cargo build -q --locked -p lab --example lab-probe
 lab=$PWD/target/debug/examples/lab-probe
 scenario=$PWD/crates/lab/scenarios/demo.toml

@@ -61,7 +61,8 @@ fn acceptable(db: &Connection, path: &Path, known: u32) -> Result<u32, StoreErro
 
 fn migrate_with(db: &mut Connection, path: &Path, migrations: &[Migration]) -> Result<(), StoreError> {
     let failed = || StoreError::sql("bring the tables up to date", path);
-    let mut found = acceptable(db, path, migrations.len() as u32)?;
+    let before = acceptable(db, path, migrations.len() as u32)?;
+    let mut found = before;
     while let Some(Migration(script, then)) = migrations.get(found as usize) {
         let step = db.transaction().map_err(failed())?;
         step.execute_batch(script).map_err(failed())?;
@@ -69,7 +70,7 @@ fn migrate_with(db: &mut Connection, path: &Path, migrations: &[Migration]) -> R
         step.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed())?;
         step.pragma_update(None, "user_version", found + 1).map_err(failed())?;
         step.commit().map_err(failed())?;
-        if found > 0 {
+        if before > 0 {
             tracing::info!(path = %path.display(), from = found, to = found + 1, "brought the data's schema up to date");
         }
         found += 1;
