@@ -22,6 +22,8 @@ set -euo pipefail
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$dir"' EXIT
 at() { local place=$1; shift; nsenter --net="/run/netns/$place" -- "$@"; }
+# In the background only: the job's number is then the program's own.
+instead_at() { local place=$1; shift; exec nsenter --net="/run/netns/$place" -- "$@"; }
 cat >"$dir/netlat.toml" <<'T'
 [[task]]
 id = "lab"
@@ -44,17 +46,21 @@ echo "probe without the right to trace: where is null, one line says why"
 at nyc1 setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$NETLAT" probe --join "@$dir/join" --kind udp --duration 6 --json >"$OUT/plain.json"
 
 echo "running workers: hops up by the worker, hops down by the server, and a worker without the right"
-at nyc1 "$NETLAT" worker --join "@$dir/join" --name up1 --data-dir "$dir/up1" 2>"$dir/up1.log" &
-at ams3 "$NETLAT" worker --join "@$dir/join" --name both1 --data-dir "$dir/both1" 2>"$dir/both1.log" &
-at nyc1 setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$NETLAT" worker --join "@$dir/join" --name bare1 --data-dir "$dir/bare1" 2>"$dir/bare1.log" &
+workers=()
+instead_at nyc1 "$NETLAT" worker --join "@$dir/join" --name up1 --data-dir "$dir/up1" 2>"$dir/up1.log" &
+workers+=($!)
+instead_at ams3 "$NETLAT" worker --join "@$dir/join" --name both1 --data-dir "$dir/both1" 2>"$dir/both1.log" &
+workers+=($!)
+instead_at nyc1 setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$NETLAT" worker --join "@$dir/join" --name bare1 --data-dir "$dir/bare1" 2>"$dir/bare1.log" &
+workers+=($!)
 for _ in $(seq 45); do
     sleep 2
     for worker in up1 both1 bare1; do "$NETLAT" report --data-dir "$dir/server" --worker $worker --json >"$OUT/$worker.json"; done
     # Placed, or a reason other than that nobody has looked yet.
     grep -q "not traced yet" "$OUT/up1.json" "$OUT/both1.json" "$OUT/bare1.json" || break
 done
-kill %2 %3 %4
-wait %2 %3 %4 || true
+kill "${workers[@]}"
+wait "${workers[@]}" || true
 
 echo "probe through a transparent proxy for TCP and a DNS server that answers by itself"
 at nyc1.hop1 nft -f - <<'N'

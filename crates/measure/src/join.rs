@@ -290,6 +290,7 @@ impl Joiner {
             out.extend(self.resolve(sequence, pending));
         }
         self.settled = self.next;
+        self.pending.shrink();
     }
 
     /// Up to this sequence everything is resolved and drained; store it together with the drained samples.

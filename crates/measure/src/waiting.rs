@@ -70,6 +70,15 @@ impl<T: Default> Waiting<T> {
     }
 }
 
+impl<T> Waiting<T> {
+    /// Gives back what a burst needed. To be called now and then.
+    pub(crate) fn shrink(&mut self) {
+        if self.row.capacity() > NEAR && self.row.capacity() / 4 > self.row.len() {
+            self.row.shrink_to(self.row.len() * 2);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -94,6 +103,18 @@ mod tests {
             }
             prop_assert_eq!(std::iter::from_fn(|| ours.pop_first()).collect::<Vec<_>>(), map.into_iter().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_burst_gives_its_memory_back() {
+        let mut ours = Waiting::<u64>::default();
+        (0..100_000u32).for_each(|sequence| *ours.get_or_default(sequence) = 1);
+        while ours.len() > 10 {
+            ours.pop_first();
+        }
+        ours.shrink();
+        assert!(ours.row.capacity() <= NEAR, "{}", ours.row.capacity());
+        assert_eq!(ours.pop_first(), Some((99_990, 1)));
     }
 
     #[test]

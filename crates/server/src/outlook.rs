@@ -22,7 +22,7 @@ use crate::changed::changed_marks;
 use crate::ingest::Message;
 use crate::udp::Shared;
 
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(200);
 /// A worker that was silent for so long is not traced.
 const ALIVE_NS: u64 = 15_000_000_000;
@@ -58,6 +58,8 @@ pub(crate) fn run(outlook: &Outlook) {
         if let Err(error) = outlook.look(&mut traced) {
             tracing::debug!(%error, "cannot look at the ways back");
         }
+        // The rollups of many workers are megabytes for a moment.
+        net::memory::give_back();
     }
 }
 

@@ -249,8 +249,9 @@ impl SessionStreams {
                 pending.push(PendingHalves { session, direction, halves: Halves::Received(received) });
             }
         }
-        self.fresh_sent.clear();
-        self.fresh_received.clear();
+        // Of many streams each would keep what its busiest tick needed.
+        self.fresh_sent = Vec::new();
+        self.fresh_received = Vec::new();
         pending
     }
 
