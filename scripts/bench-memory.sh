@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 minutes=${1:-10}
 workers=${2:-50}
-netlat=$PWD/target/release/netlat
+netlat=${NETLAT:-$PWD/target/release/netlat}
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$dir"' EXIT
 cat >"$dir/netlat.toml" <<'T'

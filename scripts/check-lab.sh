@@ -3,7 +3,7 @@
 # and run away. Everything happens inside namespaces that vanish with the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-netlat=$PWD/target/release/netlat
+netlat=${NETLAT:-$PWD/target/release/netlat}
 cargo build -q --locked -p lab --example lab-probe
 lab=$PWD/target/debug/examples/lab-probe
 scenario=$PWD/crates/lab/scenarios/demo.toml
@@ -22,7 +22,16 @@ set -euo pipefail
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$dir"' EXIT
 at() { local place=$1; shift; nsenter --net="/run/netns/$place" -- "$@"; }
-at server "$NETLAT" server --data-dir "$dir/server" --advertise 10.77.0.1,fd77::1 --join-file "$dir/join" 2>"$dir/server.log" &
+# In the background only: the job's number is then the program's own.
+instead_at() { local place=$1; shift; exec nsenter --net="/run/netns/$place" -- "$@"; }
+cat >"$dir/netlat.toml" <<'T'
+[[task]]
+id = "lab"
+kinds = ["rtp", "udp"]
+dscp = [0, 46]
+rate_pps = 40
+T
+at server "$NETLAT" server --config "$dir/netlat.toml" --data-dir "$dir/server" --advertise 10.77.0.1,fd77::1 --join-file "$dir/join" 2>"$dir/server.log" &
 for _ in $(seq 100); do [ -s "$dir/server/server.json" ] && break; sleep 0.1; done
 
 echo "path: EF is bleached by nyc1's second hop"
@@ -35,6 +44,23 @@ at fra1 "$NETLAT" probe --join "@$dir/join" --name fra1 --kind rtp,udp,dns,http,
 
 echo "probe without the right to trace: where is null, one line says why"
 at nyc1 setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$NETLAT" probe --join "@$dir/join" --kind udp --duration 6 --json >"$OUT/plain.json"
+
+echo "running workers: hops up by the worker, hops down by the server, and a worker without the right"
+workers=()
+instead_at nyc1 "$NETLAT" worker --join "@$dir/join" --name up1 --data-dir "$dir/up1" 2>"$dir/up1.log" &
+workers+=($!)
+instead_at ams3 "$NETLAT" worker --join "@$dir/join" --name both1 --data-dir "$dir/both1" 2>"$dir/both1.log" &
+workers+=($!)
+instead_at nyc1 setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$NETLAT" worker --join "@$dir/join" --name bare1 --data-dir "$dir/bare1" 2>"$dir/bare1.log" &
+workers+=($!)
+for _ in $(seq 45); do
+    sleep 2
+    for worker in up1 both1 bare1; do "$NETLAT" report --data-dir "$dir/server" --worker $worker --json >"$OUT/$worker.json"; done
+    # Placed, or a reason other than that nobody has looked yet.
+    grep -q "not traced yet" "$OUT/up1.json" "$OUT/both1.json" "$OUT/bare1.json" || break
+done
+kill "${workers[@]}"
+wait "${workers[@]}" || true
 
 echo "probe through a transparent proxy for TCP and a DNS server that answers by itself"
 at nyc1.hop1 nft -f - <<'N'
@@ -72,8 +98,43 @@ asyncio.run(main())
 ' &
 for _ in $(seq 100); do [ -n "$(at nyc1.hop1 ss -Hltn 'sport = :9999')" ] && break; sleep 0.1; done
 at nyc1 "$NETLAT" probe --join "@$dir/join" --name proxied --family 4 --kind rtp,udp,dns,http,tls --duration 8 --json >"$OUT/proxied.json"
+
+echo "probe through a proxy on the first hop that keeps source address and hop count: another TCP speaks"
+worker=$(at nyc1 ip -4 -o addr show scope global | awk '{split($4, a, "/"); print a[1]; exit}')
+at nyc1.hop1 sysctl -qw net.ipv4.tcp_timestamps=0
+at nyc1.hop1 nft -f - <<N
+flush table ip proxy
+add rule ip proxy pre tcp dport 8620 redirect to :9997
+add chain ip proxy post { type nat hook postrouting priority srcnat; }
+add rule ip proxy post tcp dport 8620 ip daddr 10.77.0.1 snat to $worker
+N
+at nyc1.hop1 python3 -c '
+import asyncio, socket
+
+async def copy(reader, writer):
+    while data := await reader.read(4096):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+async def client(reader, writer):
+    far = socket.socket()
+    far.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 63)
+    far.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(far, ("10.77.0.1", 8620))
+    far_reader, far_writer = await asyncio.open_connection(sock=far)
+    await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer), return_exceptions=True)
+
+async def main():
+    await asyncio.start_server(client, "0.0.0.0", 9997)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+' &
+for _ in $(seq 100); do [ -n "$(at nyc1.hop1 ss -Hltn 'sport = :9997')" ] && break; sleep 0.1; done
+at nyc1 "$NETLAT" probe --join "@$dir/join" --name hidden --family 4 --kind rtp,http,tls --duration 8 --json >"$OUT/hidden.json"
 LAB
-NETLAT=$netlat OUT=$PWD/target timeout 240 "$lab" run "$scenario" server bash "$PWD/target/in-lab.sh"
+NETLAT=$netlat OUT=$PWD/target timeout 400 "$lab" run "$scenario" server bash "$PWD/target/in-lab.sh"
 
 python3 - <<'PY'
 import json
@@ -123,6 +184,28 @@ for path in load("proxied")["paths"]:
         expect(not is_flagged or marks["pathology"] == "inconclusive", f"proxied {path['direction']} {marks}")
     if path["direction"] == "up":
         expect(path["from"] == "10.77.2.1", f"proxied: the path is shown from {path['from']}")
+
+for path in load("hidden")["paths"]:
+    for marks in path["remarking"]:
+        is_flagged = "intercepted" in marks["flags"]
+        # What the server sends back is not told apart: the worker sees no SYN.
+        expect(path["direction"] == "down" or is_flagged == (marks["kind"] in ("http", "tls")), f"hidden {path['direction']} {marks}")
+    if path["direction"] == "up":
+        expect(path["from"] == "10.77.2.1", f"hidden: the path is shown from {path['from']}")
+
+def where(name, direction):
+    return {(p["family"], m["kind"]): m["where"] for p in load(name)["paths"] if p["direction"] == direction
+            for m in p["remarking"] if m["pathology"] not in ("none", "inconclusive")}
+
+expect(set(map(str, where("up1", "up").values())) == {"{'after_hop': 2, 'by_hop': 3}"}, f"up1: {where('up1', 'up')}")
+expect(len(where("up1", "up")) == 4 and not where("up1", "down"), f"up1: {load('up1')['untested']}")
+# Seen from the worker its first router clears the bits; seen from the server its first one does: it is the only one.
+for direction in ("up", "down"):
+    found = where("both1", direction)
+    expect(len(found) == 4, f"both1 {direction}: {found}")
+    expect(set(map(str, found.values())) == {"{'after_hop': 1, 'by_hop': 2}"}, f"both1 {direction}: {found} {load('both1')['untested']}")
+expect(set(where("bare1", "up").values()) == {None}, f"bare1: {where('bare1', 'up')}")
+expect(any(line.startswith("where, bare1 up") and "CAP_NET_RAW" in line for line in load("bare1")["untested"]), f"bare1: {load('bare1')['untested']}")
 
 plain = load("plain")
 expect(any("CAP_NET_RAW" in line for line in plain["untested"]), f"no line on CAP_NET_RAW in {plain['untested']}")

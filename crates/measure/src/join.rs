@@ -1,9 +1,9 @@
 //! Puts the two halves of every probe together, in order of sequence, in bounded memory. Keeps nothing on disk: the
 //! caller stores the drained samples and [`Joiner::resolved_through`] in one transaction and restores from that.
 
-use std::collections::BTreeMap;
-
 use model::{Direction, Family, Kind, ReceivedHalf, Sample, SampleFlags, SentHalf, SessionId, Tos, UnixNanos};
+
+use crate::waiting::Waiting;
 
 /// Sequences a stream holds unresolved at most; beyond that the oldest are given up as unobserved.
 pub const MAX_PENDING: usize = 1 << 20;
@@ -138,7 +138,7 @@ enum Blind {
 #[derive(Clone, Debug)]
 pub struct Joiner {
     info: StreamInfo,
-    pending: BTreeMap<u32, Pending>,
+    pending: Waiting<Pending>,
     /// Every sequence below is resolved and drained. One more than a `u32` holds at the end.
     next: u64,
     /// Every sequence below is settled, drained or not.
@@ -158,7 +158,7 @@ impl Joiner {
     pub fn new(info: StreamInfo) -> Joiner {
         Joiner {
             info,
-            pending: BTreeMap::new(),
+            pending: Waiting::default(),
             next: 0,
             settled: 0,
             restored: 0,
@@ -198,7 +198,7 @@ impl Joiner {
             if self.info.direction != Direction::Up {
                 self.observed(half.sequence);
             }
-            let pending = self.pending.entry(half.sequence).or_default();
+            let pending = self.pending.get_or_default(half.sequence);
             if pending.sent.is_some() {
                 self.counters.replayed += 1;
                 continue;
@@ -228,7 +228,7 @@ impl Joiner {
         if self.info.direction == Direction::Up {
             self.observed(half.sequence);
         }
-        let pending = self.pending.entry(half.sequence).or_default();
+        let pending = self.pending.get_or_default(half.sequence);
         if let Some(first) = &mut pending.received {
             match first.again(half) {
                 Again::Replay => self.counters.replayed += 1,
@@ -273,24 +273,24 @@ impl Joiner {
     /// something may still come: one half is missing, or nothing of it was seen yet.
     pub fn drain(&mut self, out: &mut Vec<Sample>) {
         out.append(&mut self.ready);
-        let open = match u32::try_from(self.settled) {
-            Ok(settled) => self.pending.split_off(&settled),
-            Err(_) => BTreeMap::new(),
-        };
-        for (sequence, pending) in std::mem::replace(&mut self.pending, open) {
+        while let Some((sequence, _)) = self.pending.first()
+            && u64::from(sequence) < self.settled
+            && let Some((sequence, pending)) = self.pending.pop_first()
+        {
             out.extend(self.resolve(sequence, pending));
         }
         self.next = self.next.max(self.settled);
-        while let Some(entry) = self.pending.first_entry() {
-            let complete = entry.get().sent.is_some() && entry.get().received.is_some();
-            if u64::from(*entry.key()) != self.next || !complete {
+        while let Some((sequence, pending)) = self.pending.first() {
+            let complete = pending.sent.is_some() && pending.received.is_some();
+            if u64::from(sequence) != self.next || !complete {
                 break;
             }
-            let (sequence, pending) = entry.remove_entry();
+            let Some((sequence, pending)) = self.pending.pop_first() else { break };
             self.next += 1;
             out.extend(self.resolve(sequence, pending));
         }
         self.settled = self.next;
+        self.pending.shrink();
     }
 
     /// Up to this sequence everything is resolved and drained; store it together with the drained samples.

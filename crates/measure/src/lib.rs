@@ -5,6 +5,7 @@
 //! input gives equal output, and a test is a simulated link in virtual time.
 
 mod random;
+mod waiting;
 
 pub mod clock;
 pub mod delay;

@@ -310,6 +310,30 @@ fn the_tracker_follows_hours_in_bounded_memory() {
 }
 
 #[test]
+fn the_tracker_gives_no_delay_by_a_clock_that_was_stepped_since_its_last_fit() {
+    let mut link = Link::symmetric(15.0 * MS, MS);
+    link.worker.skew_ppm = 20.0;
+    link.worker.steps = vec![(400.0 * SECOND, 250.0 * MS), (700.0 * SECOND, -400.0 * MS)];
+    let events = link.run(1_000.0, 5.0, 3);
+    let mut tracker = ClockTracker::new();
+    let (mut given, mut wrong_by_the_last_fit) = (0, 0);
+    let wrong = |delay: Option<Delay>, truth: f64| {
+        delay.is_some_and(|delay| (delay.ns - truth).abs() > delay.uncertainty_ns + 1e3)
+    };
+    for event in &events {
+        tracker.add(event.exchange);
+        let up = |model: &ClockModel| model.owd_up(event.exchange.t1, event.exchange.t2);
+        wrong_by_the_last_fit += u32::from(wrong(tracker.model().and_then(up), event.delay_up));
+        let settled = tracker.settled_model().and_then(up);
+        assert!(!wrong(settled, event.delay_up), "at {} s: {settled:?}", event.at / SECOND);
+        given += u32::from(settled.is_some());
+    }
+    assert!(wrong_by_the_last_fit > 0, "the steps were no test");
+    assert!(given > 4_900, "{given} of 5000: a step costs some seconds of delays, not more");
+    assert_eq!(tracker.model().unwrap().steps(), 2);
+}
+
+#[test]
 fn the_summary_states_offset_skew_and_steps() {
     let mut link = Link::symmetric(10.0 * MS, 0.2 * MS);
     link.worker.offset_ns = -2.0 * SECOND;

@@ -46,6 +46,17 @@ pub struct SessionRequest {
     /// What the session's sequence numbers stand for, if it compares classes.
     #[serde(default)]
     pub experiment: Option<Experiment>,
+    /// Of an http or tls session.
+    #[serde(default)]
+    pub syn: Option<SynFingerprint>,
+}
+
+/// How a host's kernel opens TCP connections, as a SYN on its own loopback shows. A proxy's own SYN rarely looks the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SynFingerprint {
+    /// Kinds of the TCP options in their order.
+    pub options: Vec<u8>,
+    pub window_scale: Option<u8>,
 }
 
 /// Answer to [`SessionRequest`]. The keys are secrets: 64 hexadecimal digits each.
@@ -224,6 +235,15 @@ pub struct Uploaded {
     pub unknown_sessions: Vec<SessionId>,
     /// Changes when the worker's tasks change.
     pub task_revision: u64,
+}
+
+/// `GET /api/v1/changed-marks`: marks of the caller's probes that lately arrived here mostly as others, one entry per family
+/// that has any. What a worker that can trace looks for on its way up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedMarks {
+    pub family: Family,
+    /// Sent and received.
+    pub marks: Vec<(Tos, Tos)>,
 }
 
 /// A finished session, as the catalogue keeps it.

@@ -1,6 +1,9 @@
 //! One-way delay on one clock: kernel transmit to kernel receive stamp as the sockets give them, against tcpdump's
-//! nanosecond stamps at both ends of a veth pair, joined packet by packet, both ways. Runs in namespaces of its own, as root.
+//! nanosecond stamps at both ends of a veth pair, joined packet by packet, both ways; and irtt's one-way delays likewise. Runs in
+//! namespaces of its own, as root.
 
+#[path = "support/irtt.rs"]
+mod irtt;
 #[allow(unused)]
 #[path = "../tests/support/mod.rs"]
 mod namespaces;
@@ -18,6 +21,7 @@ use support::{full_run, quantile};
 use wire::Tos;
 
 const INTERVAL_NS: u64 = 1_000_000;
+const IRTT_PORT: u16 = 2112;
 const VARIABLE: &str = "NETLAT_NET_BENCH_INSIDE";
 
 fn main() {
@@ -41,6 +45,8 @@ fn main() {
         scope.spawn(|| answer(&far, count, &mut there.received, &mut back.sent));
         ask(&near, &far, count, &mut there.sent, &mut back.received);
     });
+    let yardstick =
+        irtt::run("nsenter --net=/run/netns/right", "10.9.0.2:2112", count, Duration::from_nanos(INTERVAL_NS));
     // tcpdump hands over what it has once a second.
     std::thread::sleep(Duration::from_millis(1500));
     for dump in &mut dumps {
@@ -74,7 +80,32 @@ fn main() {
             quantile(&mut departures, 0.5),
             quantile(&mut arrivals, 0.5),
         );
+        if let Some(run) = &yardstick {
+            beside(name, run, port, &errors, from, to);
+        }
     }
+}
+
+/// irtt's error by the same truth.
+fn beside(name: &str, run: &irtt::Run, port: u16, ours: &[f64], from: &Dump, to: &Dump) {
+    let port = if port == 7002 { IRTT_PORT } else { 0 };
+    let error = |trip: &irtt::Trip| {
+        let told = if port == IRTT_PORT { trip.delay_there_ns? } else { trip.delay_back_ns? };
+        let truth = to.get(&(port, trip.number))? - from.get(&(port, trip.number))?;
+        Some((told - truth).abs() as f64 / 1e3)
+    };
+    let mut errors: Vec<f64> = run.trips.iter().filter_map(error).collect();
+    if errors.is_empty() {
+        return println!("delay {name:5}  irtt: tcpdump saw none of its packets");
+    }
+    let mut ours = ours.to_vec();
+    let (p50, p99) = (quantile(&mut errors, 0.5), quantile(&mut errors, 0.99));
+    println!(
+        "delay {name:5}  {} packets   |irtt - tcpdump| p50 {p50:6.2} us  p99 {p99:6.2} us   irtt's error over net's: p50 {:.1}, p99 {:.1}",
+        errors.len(),
+        p50 / quantile(&mut ours, 0.5),
+        p99 / quantile(&mut ours, 0.99),
+    );
 }
 
 #[derive(Default)]
@@ -149,7 +180,7 @@ fn dump(command: &str, name: &str) -> Child {
     let mut child = Command::new(words.next().unwrap())
         .args(words)
         .args(["-Z", "root", "-n", "--time-stamp-precision=nano", "-s", "96", "-B", "8192"])
-        .args(["-w", &format!("/run/dumps/{name}"), "udp port 7002 and udp port 7001"])
+        .args(["-w", &format!("/run/dumps/{name}"), "udp port 7002 and udp port 7001 or udp port 2112"])
         .stderr(Stdio::piped())
         .spawn()
         .expect("tcpdump is needed");
@@ -163,8 +194,16 @@ fn dump(command: &str, name: &str) -> Child {
     child
 }
 
-/// (Destination port, number) to nanoseconds, out of a pcap file with nanosecond stamps.
-fn read_dump(name: &str) -> HashMap<(u16, u32), i64> {
+/// (Destination port, number) to nanoseconds. Of irtt's answers the port is 0: its client's is the kernel's choice.
+type Dump = HashMap<(u16, u32), i64>;
+
+/// irtt's header (its protocol version 1): 3 magic bytes, flags, a token of 8 bytes, then the number.
+fn irtt_number(payload: &[u8]) -> Option<u32> {
+    payload.get(12..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+}
+
+/// Out of a pcap file with nanosecond stamps.
+fn read_dump(name: &str) -> Dump {
     let bytes = std::fs::read(format!("/run/dumps/{name}")).unwrap();
     let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().unwrap());
     assert_eq!(word(0), 0xa1b2_3c4d, "a pcap file with nanoseconds");
@@ -174,10 +213,14 @@ fn read_dump(name: &str) -> HashMap<(u16, u32), i64> {
         let (seconds, nanoseconds, length) = (word(at), word(at + 4), word(at + 8) as usize);
         let Some(frame) = bytes.get(at + 16..at + 16 + length) else { break };
         let udp = wire::frame::udp_in_frame(frame).unwrap().1;
-        seen.insert(
-            (udp.destination_port, number_of(udp.payload)),
-            i64::from(seconds) * 1_000_000_000 + i64::from(nanoseconds),
-        );
+        let time = i64::from(seconds) * 1_000_000_000 + i64::from(nanoseconds);
+        if udp.source_port == IRTT_PORT || udp.destination_port == IRTT_PORT {
+            let port = if udp.destination_port == IRTT_PORT { IRTT_PORT } else { 0 };
+            // Its handshake comes before number 0 and has the same bytes there: the latest counts.
+            seen.extend(irtt_number(udp.payload).map(|number| ((port, number), time)));
+        } else {
+            seen.insert((udp.destination_port, number_of(udp.payload)), time);
+        }
         at += 16 + length;
     }
     seen

@@ -18,7 +18,7 @@ use crate::sys::{self, SocketTimeout, get_option, set_option};
 use crate::tcp_info::{self, TcpInfo};
 
 mod listener;
-pub use listener::TcpProbeListener;
+pub use listener::{TcpProbeListener, own_syn};
 
 const RECEIVE_STAMPS: u32 = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_RX_SOFTWARE;
 /// Only on established connections: the kernel counts bytes from the moment OPT_ID is set.

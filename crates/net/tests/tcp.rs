@@ -37,6 +37,23 @@ fn receive(probe: &TcpProbe, length: usize) -> (Vec<u8>, Option<UnixNanos>) {
 }
 
 #[test]
+fn a_hosts_own_syn_has_the_options_of_every_connection_it_opens() {
+    on_loopback("a_hosts_own_syn_has_the_options_of_every_connection_it_opens", || {
+        without_capabilities();
+        let own = net::tcp::own_syn().expect("a loopback interface");
+        let (_, own) = wire::frame::tcp_in_frame(&own).unwrap();
+        // What Linux sends (net/ipv4/tcp_output.c, tcp_syn_options): segment size, SACK with timestamps, window scale.
+        assert_eq!(own.option_kinds().collect::<Vec<u8>>(), [2, 4, 8, 1, 3]);
+        for address in ADDRESSES {
+            let (_client, server) = connected(&listen(address), Tos::default());
+            let (_, seen) = wire::frame::tcp_in_frame(server.saved_syn()).unwrap();
+            assert!(seen.option_kinds().eq(own.option_kinds()), "{address}");
+            assert_eq!(seen.window_scale(), own.window_scale(), "{address}");
+        }
+    });
+}
+
+#[test]
 fn the_saved_syn_shows_every_dscp_and_no_ecn() {
     on_loopback("the_saved_syn_shows_every_dscp_and_no_ecn", || {
         without_capabilities();

@@ -1,7 +1,11 @@
 //! CPU per received packet of the whole server (authentication, join, store: user and system time of its process) against a
 //! bare recvmmsg(64) loop with the same control messages, both fed by the same sending thread at its highest rate, in turns.
 //!
-//! Build the baseline first: `cargo build --release -p net --example bare-receiver`. Needs nothing but loopback.
+//! Build the baseline first: `cargo build --release -p net --example bare-receiver`. Needs nothing but loopback. Then irtt's server
+//! and stamp-suite's reflector beside `netlat reflect`.
+
+#[path = "support/yardsticks.rs"]
+mod yardsticks;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -89,6 +93,7 @@ fn main() {
         "whole server (with the worker's uploads parsed, joined and stored in SQLite): {ours:.0} ns/packet, ratio {:.2}",
         ours / theirs
     );
+    yardsticks::run(theirs);
 }
 
 /// Killed also when the bench panics.
@@ -156,6 +161,7 @@ async fn open_sessions(join: &Path) -> (Uplink, Vec<Flow>) {
             size: LENGTH as u16,
             task: None,
             experiment: None,
+            syn: None,
         };
         let grant = uplink.open_session(&request).await.expect("a session");
         let mut key = [0; 32];

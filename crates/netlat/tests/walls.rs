@@ -6,16 +6,17 @@ use std::path::Path;
 use std::process::Command;
 
 /// Crates of the workspace and which of them each may use.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("wire", &[]),
     ("model", &["wire"]),
     ("measure", &["wire", "model"]),
     ("net", &["wire", "model"]),
     ("store", &["wire", "model"]),
     ("lab", &["wire", "model", "net"]),
-    ("server", &["wire", "model", "measure", "net", "store"]),
-    ("worker", &["wire", "model", "measure", "net"]),
-    ("netlat", &["wire", "model", "measure", "net", "store", "lab", "server", "worker"]),
+    ("path", &["wire", "model", "net"]),
+    ("server", &["wire", "model", "measure", "net", "path", "store"]),
+    ("worker", &["wire", "model", "measure", "net", "path"]),
+    ("netlat", &["wire", "model", "measure", "net", "path", "store", "lab", "server", "worker"]),
 ];
 
 /// Libraries that some crates alone may use.

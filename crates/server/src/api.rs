@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use model::control::{Enroll, ErrorBody, SessionRequest, TaskList, Upload};
+use model::control::{ChangedMarks, Enroll, ErrorBody, SessionRequest, TaskList, Upload};
 use model::shaping::ExperimentStatus;
 use model::{Report, SessionId, TaskSpec, UnixNanos, WorkerName};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use crate::sessions::lock;
 
 /// Largest body: a batch of a worker that was away is cut to less than this.
 const MAX_BODY: usize = 4 << 20;
+const MAX_TRACE: usize = 256 << 10;
 /// Bytes and time that a stranger may take for enrolling; everything else is authorised before its body is read.
 const MAX_ENROLL: usize = 4 << 10;
 const ENROLL: std::time::Duration = std::time::Duration::from_secs(15);
@@ -66,6 +67,8 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/api/v1/sessions", post(open_session))
         .route("/api/v1/sessions/{id}/experiment", get(experiment))
         .route("/api/v1/upload", post(upload))
+        .route("/api/v1/changed-marks", get(changed_marks))
+        .route("/api/v1/trace", post(trace).layer(DefaultBodyLimit::max(MAX_TRACE)))
         .route("/api/v1/report", get(report))
         .route("/api/v1/admin/join", post(join))
         .route("/api/v1/admin/status", get(status))
@@ -191,8 +194,30 @@ async fn experiment(
     api.coordinator.experiment(worker, session).await?.map(Json).ok_or_else(unknown)
 }
 
-async fn upload(State(api): State<Api>, caller: Caller, Json(upload): Json<Upload>) -> Result<Response, Refusal> {
+/// The one large body: read without the extractor's path of every value, which costs half as much again as the values.
+async fn upload(State(api): State<Api>, caller: Caller, body: axum::body::Bytes) -> Result<Response, Refusal> {
+    let upload: Upload = serde_json::from_slice(&body)
+        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, "bad_request", format!("this is no upload: {error}")))?;
+    drop(body);
     Ok(Json(api.coordinator.upload(caller.0, upload).await?).into_response())
+}
+
+async fn changed_marks(State(api): State<Api>, caller: Caller) -> Result<Json<Vec<ChangedMarks>>, Refusal> {
+    Ok(Json(api.coordinator.changed_marks(caller.0).await?))
+}
+
+/// How the caller's way up looks from hop to hop.
+async fn trace(
+    State(api): State<Api>,
+    caller: Caller,
+    Json(report): Json<path::TraceReport>,
+) -> Result<StatusCode, Refusal> {
+    if !report.is_plausible() {
+        let message = "this is more than any trace holds".to_owned();
+        return Err(Refusal(StatusCode::BAD_REQUEST, "bad_request", message));
+    }
+    api.coordinator.keep_trace(caller.0, report).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use model::control::{Enroll, Enrolled, ProbePorts, SessionGrant, SessionInfo, SessionRequest, Upload, Uploaded};
+use model::control::{
+    ChangedMarks, Enroll, Enrolled, ProbePorts, SessionGrant, SessionInfo, SessionRequest, Upload, Uploaded,
+};
 use model::shaping::ExperimentStatus;
-use model::{Report, SessionId, Task, TaskId, UnixNanos, WorkerName};
+use model::{Direction, Report, SessionId, Task, TaskId, UnixNanos, WorkerName};
 use serde::{Deserialize, Serialize};
 use store::{SessionKeys, SessionPlan};
 use tokio::sync::{Semaphore, oneshot};
@@ -280,12 +282,13 @@ impl Coordinator {
                     size: request.size,
                     task: request.task,
                     seed,
+                    syn: request.syn,
                 };
                 if !ingest.store.open_session(&info, &keys, &plan)? {
                     return Err(ServerError::Random);
                 }
                 let monotonic = net::Clock::monotonic_ns();
-                ingest.sessions.insert(&info, &keys.up, &keys.down, plan.rate_pps, monotonic);
+                ingest.sessions.insert(&info, &keys, &plan, monotonic);
                 ingest.streams.insert(info.session, SessionStreams::new(info));
                 Ok(Some(SessionId(id)))
             })
@@ -328,6 +331,22 @@ impl Coordinator {
                 Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message))
             }
         }
+    }
+
+    pub(crate) async fn changed_marks(&self, worker: WorkerName) -> Result<Vec<ChangedMarks>, Refusal> {
+        let (dir, now) = (self.data_dir.clone(), self.clock.now());
+        let looked = tokio::task::spawn_blocking(move || {
+            let reader = store::Reader::open(&dir)?;
+            crate::changed::changed_marks(&reader, &worker, Direction::Up, now)
+        });
+        Ok(looked.await.map_err(|_| ServerError::Ingest("the rollups' reader panicked".to_owned()))??)
+    }
+
+    pub(crate) async fn keep_trace(&self, worker: WorkerName, report: path::TraceReport) -> Result<(), Refusal> {
+        let body = serde_json::to_string(&report).map_err(|error| ServerError::Ingest(error.to_string()))?;
+        let row =
+            store::TraceRow { worker, direction: Direction::Up, family: report.family, at: self.clock.now(), body };
+        self.call(move |ingest| Ok(ingest.store.put_trace(&row)?)).await
     }
 
     pub(crate) async fn report(&self, worker: Option<WorkerName>, since: UnixNanos) -> Result<Report, Refusal> {
@@ -375,6 +394,8 @@ fn check_request(request: &SessionRequest) -> Result<(), &'static str> {
         Err("a session has 1 to 256 traffic classes")
     } else if !(0.01..=10_000.0).contains(&request.rate_pps) {
         Err("a session's rate lies between 0.01 and 10000 packets per second")
+    } else if request.syn.as_ref().is_some_and(|syn| syn.options.len() > 40) {
+        Err("a SYN has 40 bytes of options at most")
     } else if request.kind == model::Kind::Stamp {
         Err("stamp needs no session")
     } else {

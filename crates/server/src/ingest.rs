@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use model::control::{SessionUpload, Upload, Uploaded};
-use model::{BootId, SessionId, UnixNanos, WorkerName};
+use model::{BootId, ReceivedHalf, SentHalf, SessionId, UnixNanos, WorkerName};
 use store::{Commit, SessionNote, Store, WorkerSamples};
 use tokio::sync::oneshot;
 
@@ -76,6 +76,7 @@ pub(crate) struct Ingest {
     observed_while_held: usize,
     complained: bool,
     maintained: Instant,
+    seal_failed: Option<Instant>,
     clock_rows: Instant,
 }
 
@@ -102,6 +103,7 @@ impl Ingest {
             observed_while_held: 0,
             complained: false,
             maintained: Instant::now(),
+            seal_failed: None,
             clock_rows: Instant::now(),
         };
         ingest.experiments.kept.load(ingest.store.verdicts()?);
@@ -113,12 +115,12 @@ impl Ingest {
         let now_ns = net::Clock::monotonic_ns();
         let resolved = self.store.resolved()?;
         for open in self.store.open_sessions()? {
-            self.sessions.insert(&open.info, &open.keys.up, &open.keys.down, open.plan.rate_pps, now_ns);
+            self.sessions.insert(&open.info, &open.keys, &open.plan, now_ns);
             self.streams.insert(open.info.session, SessionStreams::restore(open.info, &resolved));
         }
-        for blob in self.store.pending()? {
-            if let Some(streams) = self.streams.get_mut(&blob.session) {
-                streams.replay(&blob);
+        for pending in self.store.pending()? {
+            if let Some(streams) = self.streams.get_mut(&pending.session) {
+                streams.replay(&pending);
             }
         }
         for streams in self.streams.values_mut() {
@@ -219,16 +221,16 @@ impl Ingest {
         if self.held.is_some() {
             return drop(answer.send(Err(UploadRefused::Unavailable)));
         }
-        if !upload.sessions.iter().all(well_formed) {
+        let Some(told) = upload.sessions.iter().map(halves).collect::<Option<Vec<_>>>() else {
             return drop(answer.send(Err(UploadRefused::Malformed)));
-        }
+        };
         reply.unknown_sessions = unknown(&self.streams);
         if last == 0 {
             self.close_earlier_boots(&key.0, key.1);
         }
-        for session in &upload.sessions {
+        for (session, (sent, received)) in upload.sessions.iter().zip(told) {
             if let Some(streams) = self.streams.get_mut(&session.session).filter(|s| s.info.worker == key.0) {
-                let implausible = streams.uploaded(session, self.clock.now());
+                let implausible = streams.uploaded(session, sent, received, self.clock.now());
                 counters::add(&self.counters.implausible, implausible);
                 for note in session.notes.iter().take(16) {
                     let note: String = note.chars().filter(|c| !c.is_control()).take(300).collect();
@@ -314,6 +316,7 @@ impl Ingest {
             self.held = Some(batch);
             return;
         }
+        self.seal(now);
         if self.maintained.elapsed() >= MAINTENANCE {
             self.maintained = Instant::now();
             self.maintain(now);
@@ -394,7 +397,12 @@ impl Ingest {
         }
     }
 
-    fn maintain(&mut self, now: UnixNanos) {
+    /// Looks every tick, so that a busy server's segments are no larger than an idle one's; after a failure less often.
+    fn seal(&mut self, now: UnixNanos) {
+        if self.seal_failed.is_some_and(|at| at.elapsed() < MAINTENANCE) {
+            return;
+        }
+        self.seal_failed = None;
         match self.store.seal(now) {
             Ok(report) if report.samples > 0 => {
                 // Sealing needs many megabytes for a moment.
@@ -402,14 +410,21 @@ impl Ingest {
                 tracing::debug!(samples = report.samples, "sealed a segment");
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(%error, "cannot seal samples into a segment"),
+            Err(error) => {
+                self.seal_failed = Some(Instant::now());
+                tracing::error!(%error, "cannot seal samples into a segment");
+            }
         }
+    }
+
+    fn maintain(&mut self, now: UnixNanos) {
         if let Err(error) = self.store.retain(now) {
             tracing::error!(%error, "cannot delete what is past its time");
         }
     }
 }
 
-fn well_formed(session: &SessionUpload) -> bool {
-    session.sent.halves().is_ok() && session.received.halves().is_ok()
+/// `None` where the columns contradict each other.
+fn halves(session: &SessionUpload) -> Option<(Vec<SentHalf>, Vec<ReceivedHalf>)> {
+    Some((session.sent.halves().ok()?, session.received.halves().ok()?))
 }

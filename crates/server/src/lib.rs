@@ -5,6 +5,7 @@
 mod answers;
 pub mod api;
 mod capture;
+mod changed;
 mod coordinator;
 mod counters;
 mod dns;
@@ -16,6 +17,7 @@ mod kept;
 mod limits;
 mod listen;
 mod observe;
+mod outlook;
 pub mod reflect;
 pub mod report;
 pub mod secrets;

@@ -16,6 +16,7 @@ use model::control::ProbePorts;
 use net::capture::Capture;
 use net::tcp::TcpProbeListener;
 use net::{UdpOptions, UdpProbeSocket};
+use path::Tracer;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreOptions};
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ use crate::counters::Counters;
 use crate::error::bind_hint;
 use crate::ingest::{Ingest, Message};
 use crate::observe::Observer;
+use crate::outlook::Outlook;
 use crate::secrets;
 use crate::sessions::SessionTable;
 use crate::tls::Identity;
@@ -73,8 +75,9 @@ pub struct Server {
     config: ServerConfig,
     store: Store,
     control: std::net::TcpListener,
-    voice: Vec<UdpProbeSocket>,
-    dns: Vec<UdpProbeSocket>,
+    voice: Vec<Arc<UdpProbeSocket>>,
+    tracer: Option<Tracer>,
+    dns: Vec<Arc<UdpProbeSocket>>,
     tcp: Vec<TcpProbeListener>,
     triggers: Vec<Trigger>,
     trigger_ports: Vec<u16>,
@@ -90,6 +93,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 const STACK: usize = 256 * 1024;
 /// SQLite and the Parquet writer want more.
 const INGEST_STACK: usize = 2 << 20;
+const OUTLOOK_STACK: usize = 1 << 20;
 /// Messages to the ingest thread in flight; a batch of observations is one message.
 const CHANNEL: usize = 1024;
 
@@ -115,8 +119,9 @@ impl Server {
         };
         let (mut voice, mut dns, mut tcp) = (Vec::new(), Vec::new(), Vec::new());
         for address in probe_addresses(config.listen.ip()) {
-            voice.push(UdpProbeSocket::bind(SocketAddr::new(address, config.probe_port), &options)?);
-            dns.push(UdpProbeSocket::bind(SocketAddr::new(address, config.probe_port.wrapping_add(1)), &options)?);
+            voice.push(Arc::new(UdpProbeSocket::bind(SocketAddr::new(address, config.probe_port), &options)?));
+            let dns_address = SocketAddr::new(address, config.probe_port.wrapping_add(1));
+            dns.push(Arc::new(UdpProbeSocket::bind(dns_address, &options)?));
             tcp.push(TcpProbeListener::bind(SocketAddr::new(address, config.probe_port))?);
         }
         let own = [config.probe_port, config.probe_port.wrapping_add(1)];
@@ -133,6 +138,8 @@ impl Server {
             store,
             control,
             voice,
+            // Without the right there is none, and reports say so.
+            tracer: Tracer::open_usable().ok(),
             dns,
             tcp,
             triggers,
@@ -201,6 +208,14 @@ impl Server {
             stop: Arc::new(AtomicBool::new(false)),
         };
         let mut threads = Vec::new();
+        let outlook = Outlook {
+            tracer: self.tracer,
+            sockets: self.voice.clone(),
+            shared: shared.clone(),
+            ingest: sender.clone(),
+            data_dir: self.config.data_dir.clone(),
+        };
+        threads.push(spawn("outlook", OUTLOOK_STACK, move || crate::outlook::run(&outlook))?);
         for socket in self.voice {
             threads.push(probe_thread("probe-udp", socket, VoicePort::new(), &shared, &sender)?);
         }
@@ -213,7 +228,7 @@ impl Server {
         }
 
         for trigger in self.triggers {
-            threads.push(probe_thread("trigger-udp", trigger.udp, AnyPort::new(), &shared, &sender)?);
+            threads.push(probe_thread("trigger-udp", Arc::new(trigger.udp), AnyPort::new(), &shared, &sender)?);
             let (own, channel) = (shared.clone(), sender.clone());
             threads.push(spawn("trigger-tcp", STACK, move || crate::tcp::run(&trigger.tcp, &own, &channel))?);
         }
@@ -265,7 +280,7 @@ fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> Resu
 
 fn probe_thread(
     name: &str,
-    socket: UdpProbeSocket,
+    socket: Arc<UdpProbeSocket>,
     mut protocol: impl Protocol + Send + 'static,
     shared: &Shared,
     sender: &SyncSender<Message>,

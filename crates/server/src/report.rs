@@ -4,7 +4,7 @@ use model::report::{Path, Report, SCHEMA, VerdictChange};
 use model::{Sample, UnixNanos, WorkerName};
 use store::{Reader, SampleQuery, SessionQuery, Stated, TimeQuery, VerdictRow};
 
-use crate::ServerError;
+use crate::{ServerError, changed};
 
 /// The paths of one worker, or of all of them, since a moment.
 pub fn build(
@@ -14,7 +14,7 @@ pub fn build(
     now: UnixNanos,
 ) -> Result<Report, ServerError> {
     let reader = Reader::open(data_dir)?;
-    let mut paths = Vec::new();
+    let (mut paths, mut untested) = (Vec::new(), Vec::new());
     for row in reader.workers()? {
         if worker.is_some_and(|worker| *worker != row.name) {
             continue;
@@ -26,6 +26,7 @@ pub fn build(
         let config = measure::ReportConfig::default();
         let mut built = measure::build_paths(&row.name, &source, &info, &config).map_err(ServerError::Samples)?;
         add_watched(&mut built, reader.verdicts(Some(&row.name))?);
+        untested.extend(changed::place_findings(&reader, &row, &mut built, now)?);
         paths.extend(built);
     }
     let query = TimeQuery { worker: worker.cloned(), since, until: None };
@@ -36,7 +37,7 @@ pub fn build(
         paths,
         applications: Vec::new(),
         media: Vec::new(),
-        untested: Vec::new(),
+        untested,
         changes,
     })
 }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use model::control::SessionInfo;
+use model::control::{SessionInfo, SynFingerprint};
 use model::{DirectionChoice, Family, Kind, SessionId, WorkerName};
+use store::{SessionKeys, SessionPlan};
 use wire::DirectionKey;
 
 use crate::limits::{Bucket, Freshness, ReplayWindow};
@@ -55,6 +56,8 @@ pub struct LiveSession {
     is_experiment: bool,
     pub(crate) key_up: DirectionKey,
     pub(crate) key_down: DirectionKey,
+    /// How the worker's own kernel opens connections, if it told.
+    syn: Option<SynFingerprint>,
     guard: Mutex<Guard>,
     origin: Arc<Mutex<Origin>>,
 }
@@ -64,6 +67,8 @@ struct Guard {
     bucket: Bucket,
     openings: Bucket,
     peer: Option<SocketAddr>,
+    /// Monotonic time of the last fresh probe.
+    heard_ns: u64,
 }
 
 /// What to do with an authenticated probe.
@@ -88,6 +93,7 @@ impl LiveSession {
             Freshness::New => {
                 let moved = guard.peer.map(|peer| peer.ip()) != Some(from.ip());
                 guard.peer = Some(from);
+                guard.heard_ns = now_ns;
                 Admission::Fresh { moved }
             }
         }
@@ -106,6 +112,13 @@ impl LiveSession {
     /// Notes where this worker's plain UDP comes from.
     pub(crate) fn learn_origin(&self, from: IpAddr, ttl: Option<u8>) {
         lock(&self.origin).learn(from, ttl);
+    }
+
+    /// The connection was opened by another TCP than the worker's. `saved_syn`: its IP and TCP header; empty where unknown. The
+    /// segment size is not compared: routers clamp it in passing.
+    pub(crate) fn opened_by_another(&self, saved_syn: &[u8]) -> bool {
+        let (Some(own), Ok((_, seen))) = (&self.syn, wire::frame::tcp_in_frame(saved_syn)) else { return false };
+        !seen.option_kinds().eq(own.options.iter().copied()) || seen.window_scale() != own.window_scale
     }
 
     pub(crate) fn intercepted(&self, from: IpAddr, ttl: Option<u8>) -> bool {
@@ -142,7 +155,7 @@ impl SessionTable {
         self.sessions.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    pub fn insert(&self, info: &SessionInfo, key_up: &[u8; 32], key_down: &[u8; 32], rate_pps: f64, now_ns: u64) {
+    pub fn insert(&self, info: &SessionInfo, keys: &SessionKeys, plan: &SessionPlan, now_ns: u64) {
         let origin = lock(&self.origins).entry((info.worker.clone(), info.family)).or_default().clone();
         let session = LiveSession {
             id: info.session,
@@ -151,17 +164,38 @@ impl SessionTable {
             direction: info.direction,
             kinds: kinds(info),
             is_experiment: info.experiment.is_some(),
-            key_up: DirectionKey::new(key_up),
-            key_down: DirectionKey::new(key_down),
+            key_up: DirectionKey::new(&keys.up),
+            key_down: DirectionKey::new(&keys.down),
+            syn: plan.syn.clone(),
             guard: Mutex::new(Guard {
                 window: ReplayWindow::default(),
-                bucket: Bucket::new(rate_pps * 2.0, BURST + rate_pps, now_ns),
+                bucket: Bucket::new(plan.rate_pps * 2.0, BURST + plan.rate_pps, now_ns),
                 openings: Bucket::new(OPENINGS, 2.0 * OPENINGS, now_ns),
                 peer: None,
+                heard_ns: now_ns,
             }),
             origin,
         };
         self.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(info.session.0, Arc::new(session));
+    }
+
+    /// Per worker and family the address and port from which an authentic probe of the UDP port came within the last
+    /// `within_ns`: of rtp where there is some, else of udp, else of the clock.
+    pub(crate) fn live_peers(&self, now_ns: u64, within_ns: u64) -> Vec<(WorkerName, Family, SocketAddr)> {
+        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+        let mut peers: HashMap<(WorkerName, Family), (Kind, SocketAddr)> = HashMap::new();
+        for session in sessions.values().filter(|session| !session.is_experiment) {
+            let of_port = |kind: &&Kind| matches!(kind, Kind::Rtp | Kind::Udp | Kind::Clock);
+            let Some(kind) = session.kinds.iter().find(of_port) else { continue };
+            let guard = lock(&session.guard);
+            let Some(peer) = guard.peer.filter(|_| now_ns.saturating_sub(guard.heard_ns) <= within_ns) else {
+                continue;
+            };
+            let of_kind = (*kind, peer);
+            let best = peers.entry((session.worker.clone(), session.family)).or_insert(of_kind);
+            *best = of_kind.min(*best);
+        }
+        peers.into_iter().map(|((worker, family), (_, peer))| (worker, family, peer)).collect()
     }
 
     pub fn remove(&self, id: SessionId) {
@@ -180,6 +214,105 @@ impl SessionTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// IP and TCP header of a SYN with these options, padded to words.
+    fn syn(options: &[u8]) -> Vec<u8> {
+        let length = 40 + options.len() as u8;
+        let mut packet = vec![0x45, 0, 0, length, 0, 0, 0x40, 0, 62, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 2];
+        packet.extend([
+            0x9c,
+            0x40,
+            0x21,
+            0xac,
+            0,
+            0,
+            0,
+            1,
+            0,
+            0,
+            0,
+            0,
+            (5 + options.len() as u8 / 4) << 4,
+            2,
+            0xfa,
+            0xf0,
+        ]);
+        packet.extend([0, 0, 0, 0]);
+        packet.extend(options);
+        packet
+    }
+
+    #[test]
+    fn another_tcp_than_the_workers_shows_in_its_syn() {
+        let info = |kind| SessionInfo {
+            session: SessionId(7),
+            worker: WorkerName::new("nyc1").unwrap(),
+            boot: model::BootId(1),
+            kind,
+            family: Family::Ipv4,
+            direction: DirectionChoice::Both,
+            started_at: model::UnixNanos(0),
+            ended_at: None,
+            from: None,
+            to: None,
+            notes: Vec::new(),
+            experiment: None,
+            local_queue: Vec::new(),
+        };
+        let session = |syn| {
+            let table = SessionTable::default();
+            let keys = SessionKeys { up: [1; 32], down: [2; 32] };
+            table.insert(&info(Kind::Http), &keys, &SessionPlan { syn, ..SessionPlan::default() }, 0);
+            table.get(7).unwrap()
+        };
+        let linux = SynFingerprint { options: vec![2, 4, 8, 1, 3], window_scale: Some(7) };
+        let known = session(Some(linux));
+        let of_linux = |mss: u8, scale: u8| syn(&[2, 4, 5, mss, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, scale]);
+        assert!(!known.opened_by_another(&of_linux(0xb4, 7)));
+        assert!(!known.opened_by_another(&of_linux(0x50, 7)), "a clamped segment size is no proxy");
+        assert!(known.opened_by_another(&of_linux(0xb4, 8)));
+        // Windows and macOS, as p0f knows them.
+        assert!(known.opened_by_another(&syn(&[2, 4, 5, 0xb4, 1, 3, 3, 8, 1, 1, 4, 2])));
+        assert!(
+            known
+                .opened_by_another(&syn(&[2, 4, 5, 0xb4, 1, 3, 3, 6, 1, 1, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 4, 2, 0, 0]))
+        );
+        assert!(!known.opened_by_another(&[]), "the kernel kept none");
+        assert!(!session(None).opened_by_another(&of_linux(0xb4, 8)), "the worker told nothing");
+    }
+
+    #[test]
+    fn only_a_live_workers_own_address_is_given_out() {
+        let table = SessionTable::default();
+        assert_eq!(table.live_peers(0, 15), []);
+        let keys = SessionKeys { up: [1; 32], down: [2; 32] };
+        for (id, kind, family) in [(1, Kind::Clock, 4), (2, Kind::Rtp, 4), (3, Kind::Http, 4), (4, Kind::Clock, 6)] {
+            let info = SessionInfo {
+                session: SessionId(id),
+                worker: WorkerName::new("nyc1").unwrap(),
+                boot: model::BootId(1),
+                kind,
+                family: if family == 4 { Family::Ipv4 } else { Family::Ipv6 },
+                direction: DirectionChoice::Both,
+                started_at: model::UnixNanos(0),
+                ended_at: None,
+                from: None,
+                to: None,
+                notes: Vec::new(),
+                experiment: None,
+                local_queue: Vec::new(),
+            };
+            table.insert(&info, &keys, &SessionPlan { rate_pps: 10.0, ..SessionPlan::default() }, 0);
+        }
+        assert_eq!(table.live_peers(1, 15), [], "nothing authentic has come yet");
+        let from = |id: u16| SocketAddr::from(([192, 0, 2, 1], 40_000 + id));
+        for id in 1..=3 {
+            table.get(id).unwrap().admit(0, from(id as u16), 10);
+        }
+        let worker = WorkerName::new("nyc1").unwrap();
+        assert_eq!(table.live_peers(20, 15), [(worker, Family::Ipv4, from(2))], "of rtp, and never of TCP");
+        assert_eq!(table.live_peers(40, 15), [], "silent for too long");
+    }
 
     #[test]
     fn only_a_steady_origin_convicts_another_protocol() {

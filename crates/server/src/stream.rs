@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use measure::clock::{ClockTracker, Exchange};
 use measure::join::{JoinCounters, Joiner, StreamInfo};
-use model::control::{ReceivedColumns, SentColumns, SessionInfo, SessionUpload};
+use model::control::{SessionInfo, SessionUpload};
 use model::{Direction, Kind, ReceivedHalf, Sample, SampleFlags, SentHalf, SessionId, UnixNanos};
-use store::{CorrectedDelay, PendingBlob, Side, StoredSample};
+use store::{CorrectedDelay, Halves, PendingHalves, StoredSample};
 
 /// Up probes whose answer may still come, for the clock.
 const RECENT: usize = 4096;
@@ -98,13 +98,17 @@ impl SessionStreams {
         }
     }
 
-    /// What the worker tells, `now` being the server's time. The columns were checked before. Returns how many halves were
+    /// What the worker tells, `now` being the server's time, with the halves of its columns. Returns how many of them were
     /// dropped for a time that cannot be.
-    pub(crate) fn uploaded(&mut self, upload: &SessionUpload, now: UnixNanos) -> u64 {
+    pub(crate) fn uploaded(
+        &mut self,
+        upload: &SessionUpload,
+        mut sent: Vec<SentHalf>,
+        mut received: Vec<ReceivedHalf>,
+        now: UnixNanos,
+    ) -> u64 {
         self.heard = Instant::now();
         self.dirty = true;
-        let mut sent = upload.sent.halves().unwrap_or_default();
-        let mut received = upload.received.halves().unwrap_or_default();
         let told = sent.len() + received.len();
         let plausible = |at: UnixNanos| at.since(now).unsigned_abs() <= PLAUSIBLE_NS;
         sent.retain(|half| plausible(half.sent_at));
@@ -176,7 +180,7 @@ impl SessionStreams {
         for sample in &samples {
             self.exchange(sample, tracker);
         }
-        let model = tracker.model();
+        let model = tracker.settled_model();
         let stored = samples
             .iter()
             .map(|sample| {
@@ -227,44 +231,36 @@ impl SessionStreams {
     }
 
     /// Halves that must survive a kill: those that are new and not resolved yet.
-    pub(crate) fn take_pending(&mut self) -> Vec<PendingBlob> {
+    pub(crate) fn take_pending(&mut self) -> Vec<PendingHalves> {
         let session = self.info.session;
-        let mut blobs = Vec::new();
+        let mut pending = Vec::new();
         for joiner in &self.joiners {
             let direction = joiner.info().direction;
             let open = |sequence: u32| joiner.resolved_through().is_none_or(|through| sequence > through);
-            let mut sent = SentColumns::default();
             let of_stream = |(of, half): &&(Direction, SentHalf)| *of == direction && open(half.sequence);
-            self.fresh_sent.iter().filter(of_stream).for_each(|(_, half)| sent.push(half));
-            let mut received = ReceivedColumns::default();
+            let sent: Vec<SentHalf> = self.fresh_sent.iter().filter(of_stream).map(|(_, half)| *half).collect();
             let of_stream = |(of, half): &&(Direction, ReceivedHalf)| *of == direction && open(half.sequence);
-            self.fresh_received.iter().filter(of_stream).for_each(|(_, half)| received.push(half));
-            if let Some(max_sequence) = sent.sequence.iter().max().copied() {
-                let bytes = serde_json::to_vec(&sent).unwrap_or_default();
-                blobs.push(PendingBlob { session, side: Side::Sent, direction, max_sequence, bytes });
+            let received: Vec<ReceivedHalf> =
+                self.fresh_received.iter().filter(of_stream).map(|(_, half)| *half).collect();
+            if !sent.is_empty() {
+                pending.push(PendingHalves { session, direction, halves: Halves::Sent(sent) });
             }
-            if let Some(max_sequence) = received.sequence.iter().max().copied() {
-                let bytes = serde_json::to_vec(&received).unwrap_or_default();
-                blobs.push(PendingBlob { session, side: Side::Received, direction, max_sequence, bytes });
+            if !received.is_empty() {
+                pending.push(PendingHalves { session, direction, halves: Halves::Received(received) });
             }
         }
-        self.fresh_sent.clear();
-        self.fresh_received.clear();
-        blobs
+        // Of many streams each would keep what its busiest tick needed.
+        self.fresh_sent = Vec::new();
+        self.fresh_received = Vec::new();
+        pending
     }
 
     /// Halves that a commit of the earlier run held.
-    pub(crate) fn replay(&mut self, blob: &PendingBlob) {
-        let Some(joiner) = self.joiner(blob.direction) else { return };
-        match blob.side {
-            Side::Sent => {
-                let columns: SentColumns = serde_json::from_slice(&blob.bytes).unwrap_or_default();
-                joiner.sent(&columns.halves().unwrap_or_default());
-            }
-            Side::Received => {
-                let columns: ReceivedColumns = serde_json::from_slice(&blob.bytes).unwrap_or_default();
-                joiner.received(&columns.halves().unwrap_or_default());
-            }
+    pub(crate) fn replay(&mut self, pending: &PendingHalves) {
+        let Some(joiner) = self.joiner(pending.direction) else { return };
+        match &pending.halves {
+            Halves::Sent(halves) => joiner.sent(halves),
+            Halves::Received(halves) => joiner.received(halves),
         }
     }
 

@@ -172,7 +172,7 @@ impl Request {
                 (syn.map(|(tos, _)| tos), syn.map(|(_, ttl)| ttl))
             }
         };
-        if self.session.intercepted(from, ttl) {
+        if self.session.intercepted(from, ttl) || self.session.opened_by_another(probe.saved_syn()) {
             flags = flags.with(SampleFlags::INTERCEPTED);
         }
         let received_at = self.stamp.unwrap_or(self.user_time);

@@ -1,19 +1,23 @@
 //! The transaction behind [`Store::commit`].
 
-use rusqlite::{Transaction, params};
+use std::collections::BTreeMap;
+
+use model::{Direction, SessionId};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::commit::Commit;
 use crate::credentials::worker_id;
 use crate::error::StoreError;
+use crate::pending;
 use crate::rollup::Increments;
-use crate::rows::{self, time_of};
+use crate::rows::{Block, time_of};
 use crate::sessions;
 use crate::store::Store;
 use crate::verdicts;
 
 impl Store {
     /// Writes all of it in one transaction. On an error nothing of it was written, and it may be tried again.
-    /// A sample whose session, direction, sequence and time are there already, unsealed, is neither added nor counted again.
+    /// A sample at or below its stream's watermark of an earlier commit is there already: neither added nor counted again.
     pub fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let written = self.write("save samples", |db| apply(db, commit))?;
         self.unsealed.rows += written;
@@ -29,17 +33,8 @@ impl Store {
 fn apply(db: &Transaction<'_>, commit: &Commit) -> rusqlite::Result<u64> {
     let written = add_samples(db, commit)?;
 
-    for blob in &commit.pending_add {
-        db.prepare_cached(
-            "INSERT INTO pending (session, direction, side, max_sequence, bytes) VALUES (?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            blob.session.0,
-            blob.direction as u8,
-            blob.side as u8,
-            blob.max_sequence,
-            blob.bytes
-        ])?;
+    for pending in &commit.pending_add {
+        pending::add(db, pending)?;
     }
     for (session, direction, sequence) in &commit.resolved {
         db.prepare_cached(
@@ -91,18 +86,35 @@ fn apply(db: &Transaction<'_>, commit: &Commit) -> rusqlite::Result<u64> {
 
 fn add_samples(db: &Transaction<'_>, commit: &Commit) -> rusqlite::Result<u64> {
     let mut increments = Increments::default();
-    let mut written = 0;
-    let mut insert = rows::insert(db)?;
+    let mut blocks: BTreeMap<i64, Block> = BTreeMap::new();
     for group in &commit.samples {
         let Some(first) = group.samples.first() else { continue };
         let worker = worker_id(db, &group.worker, time_of(&first.sample))?;
+        let block = blocks.entry(worker).or_default();
+        let mut stream = None;
         for stored in &group.samples {
-            if rows::add(&mut insert, worker, &stored.sample)? {
+            let (session, direction) = (stored.sample.session, stored.sample.direction);
+            let known = match stream {
+                Some((of, way, known)) if (of, way) == (session, direction) => known,
+                _ => resolved_through(db, session, direction)?,
+            };
+            stream = Some((session, direction, known));
+            if known.is_none_or(|through| stored.sample.sequence > through) {
+                block.push(&stored.sample);
                 increments.add(worker, stored);
-                written += 1;
             }
         }
     }
+    let mut written = 0;
+    for (worker, block) in blocks {
+        written += block.write(db, worker)?;
+    }
     increments.write(db)?;
     Ok(written)
+}
+
+fn resolved_through(db: &Transaction<'_>, session: SessionId, direction: Direction) -> rusqlite::Result<Option<u32>> {
+    db.prepare_cached("SELECT sequence FROM resolved WHERE session = ? AND direction = ?")?
+        .query_row(params![session.0, direction as u8], |row| row.get(0))
+        .optional()
 }

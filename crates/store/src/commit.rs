@@ -1,14 +1,15 @@
 //! What one transaction writes: samples together with everything that says where they came from.
 
 use crate::verdicts::VerdictRow;
-use model::{BootId, Direction, Sample, SessionId, UnixNanos, WorkerName};
+use model::{BootId, Direction, ReceivedHalf, Sample, SentHalf, SessionId, UnixNanos, WorkerName};
 
 /// Everything in it is written in one transaction, or nothing of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
+    /// Those of one stream come in order of sequence, within a commit and from one to the next.
     pub samples: Vec<WorkerSamples>,
     /// Halves that wait for their other half, so that a restart does not lose them.
-    pub pending_add: Vec<PendingBlob>,
+    pub pending_add: Vec<PendingHalves>,
     /// Every probe of the stream up to this sequence number is a sample now: pending halves of the stream that
     /// hold nothing newer are deleted. A watermark only rises.
     pub resolved: Vec<(SessionId, Direction, u32)>,
@@ -47,29 +48,18 @@ pub struct CorrectedDelay {
     pub uncertainty_ns: i64,
 }
 
-/// Which half of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Side {
-    Sent = 0,
-    Received = 1,
-}
-
-impl Side {
-    pub(crate) fn from_code(code: u8) -> Option<Side> {
-        [Side::Sent, Side::Received].get(usize::from(code)).copied()
-    }
-}
-
-/// Halves of one stream in the server's own encoding.
+/// Halves of one stream that wait for their other halves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingBlob {
+pub struct PendingHalves {
     pub session: SessionId,
-    pub side: Side,
     pub direction: Direction,
-    /// The highest sequence number within.
-    pub max_sequence: u32,
-    pub bytes: Vec<u8>,
+    pub halves: Halves,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halves {
+    Sent(Vec<SentHalf>),
+    Received(Vec<ReceivedHalf>),
 }
 
 /// What became known of a session.

@@ -172,8 +172,14 @@ fn the_same_commit_again_changes_nothing() {
     let scratch = tempfile::tempdir().unwrap();
     let mut store = Store::open(scratch.path(), StoreOptions::default()).unwrap();
     let all: Commit = commit(&["ams1"], 0, 100);
+    let overlapping: Commit = commit(&["ams1"], 50, 150);
     store.commit(&all).unwrap();
     store.commit(&all).unwrap();
     assert_eq!(stored(scratch.path()), expected(&[&all]));
     assert_eq!((rolled_up(scratch.path()), store.unsealed.rows), (100, 100));
+    // Also what is sealed is known.
+    store.seal_all(UnixNanos(1)).unwrap();
+    store.commit(&overlapping).unwrap();
+    assert_eq!(stored(scratch.path()), expected(&[&commit(&["ams1"], 0, 150)]));
+    assert_eq!((rolled_up(scratch.path()), store.unsealed.rows), (150, 50));
 }

@@ -45,7 +45,7 @@ impl StoreError {
             rusqlite::Error::FromSqlConversionFailure(column, _, problem) => {
                 StoreError::Damaged { path, what: format!("column {column}: {problem}") }
             }
-            source => StoreError::Database { doing, path, source: Box::new(source) },
+            source => StoreError::Database { doing, source: without_path(source, &path), path },
         }
     }
 
@@ -72,6 +72,15 @@ impl StoreError {
             }
             StoreError::Segment { doing, path, source: Box::new(source) }
         }
+    }
+}
+
+/// Of a file that cannot be opened SQLite's own text names the path as well; the line names it already.
+fn without_path(source: rusqlite::Error, path: &Path) -> Box<dyn Error + Send + Sync> {
+    let text = source.to_string();
+    match text.strip_suffix(&format!(": {}", path.display())) {
+        Some(rest) => rest.into(),
+        None => Box::new(source),
     }
 }
 

@@ -85,16 +85,17 @@ impl Reader {
             ExportFormat::Parquet => {
                 let failed = || StoreError::parquet("write to", path);
                 let mut file = SegmentWriter::new(&mut *out).map_err(failed())?;
-                let count = self.visit(query, &mut |worker, sample| file.push(worker, sample).map_err(failed()))?;
+                let count = self
+                    .visit(query, &mut |worker, sample| file.push(worker, sample).map_err(|error| failed()(error)))?;
                 file.finish().map_err(failed())?;
                 count
             }
             ExportFormat::Csv => {
                 writeln!(out, "{}", COLUMNS.join(",")).map_err(failed())?;
-                self.visit(query, &mut |worker, sample| csv(out, worker, sample).map_err(failed()))?
+                self.visit(query, &mut |worker, sample| csv(out, worker, sample).map_err(|error| failed()(error)))?
             }
             ExportFormat::Jsonl => {
-                self.visit(query, &mut |worker, sample| json(out, worker, sample).map_err(failed()))?
+                self.visit(query, &mut |worker, sample| json(out, worker, sample).map_err(|error| failed()(error)))?
             }
         };
         out.flush().map_err(failed())?;
@@ -102,56 +103,56 @@ impl Reader {
     }
 }
 
-/// A value, or what stands for one that is not there.
-struct Or<T>(Option<T>, &'static str);
-
-impl<T: fmt::Display> fmt::Display for Or<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(value) => value.fmt(f),
-            None => f.write_str(self.1),
-        }
-    }
+/// One column of a row. No field needs quoting within itself: names are DNS labels, words are ours, the rest are integers.
+enum Field<'a> {
+    Word(&'a str),
+    Number(i64),
+    NotObserved,
 }
 
-// No field of a sample needs quoting in either format: names are DNS labels, words are ours, the rest are integers.
+/// In the order of [`COLUMNS`].
+fn fields<'a>(worker: &'a WorkerName, sample: &Sample) -> [Field<'a>; COLUMNS.len()] {
+    use Field::{Number, Word};
+    let observed = |value: Option<i64>| value.map_or(Field::NotObserved, Number);
+    [
+        Word(worker.as_str()),
+        Number(sample.session.0.into()),
+        Number(sample.sequence.into()),
+        Word(sample.kind.name()),
+        Word(sample.direction.name()),
+        Word(sample.family.name()),
+        Number(sample.tos_sent.byte().into()),
+        observed(sample.tos_received.map(|tos| tos.byte().into())),
+        Number(sample.sent_at.0),
+        observed(sample.received_at.map(|at| at.0)),
+        observed(sample.ttl.map(i64::from)),
+        Number(sample.size.into()),
+        Number(sample.flags.0.into()),
+    ]
+}
 
 fn csv(out: &mut impl Write, worker: &WorkerName, sample: &Sample) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "{worker},{},{},{},{},{},{},{},{},{},{},{},{}",
-        sample.session.0,
-        sample.sequence,
-        sample.kind,
-        sample.direction,
-        sample.family,
-        sample.tos_sent.byte(),
-        Or(sample.tos_received.map(|tos| tos.byte()), ""),
-        sample.sent_at.0,
-        Or(sample.received_at.map(|at| at.0), ""),
-        Or(sample.ttl, ""),
-        sample.size,
-        sample.flags.0,
-    )
+    let mut separator = "";
+    for field in fields(worker, sample) {
+        match field {
+            Field::Word(word) => write!(out, "{separator}{word}")?,
+            Field::Number(number) => write!(out, "{separator}{number}")?,
+            Field::NotObserved => write!(out, "{separator}")?,
+        }
+        separator = ",";
+    }
+    writeln!(out)
 }
 
 fn json(out: &mut impl Write, worker: &WorkerName, sample: &Sample) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "{{\"worker\":\"{worker}\",\"session\":{},\"sequence\":{},\"kind\":\"{}\",\"direction\":\"{}\",\
-         \"family\":\"{}\",\"tos_sent\":{},\"tos_received\":{},\"sent_at_ns\":{},\"received_at_ns\":{},\"ttl\":{},\
-         \"size\":{},\"flags\":{}}}",
-        sample.session.0,
-        sample.sequence,
-        sample.kind,
-        sample.direction,
-        sample.family,
-        sample.tos_sent.byte(),
-        Or(sample.tos_received.map(|tos| tos.byte()), "null"),
-        sample.sent_at.0,
-        Or(sample.received_at.map(|at| at.0), "null"),
-        Or(sample.ttl, "null"),
-        sample.size,
-        sample.flags.0,
-    )
+    let mut separator = '{';
+    for (column, field) in COLUMNS.iter().zip(fields(worker, sample)) {
+        match field {
+            Field::Word(word) => write!(out, "{separator}\"{column}\":\"{word}\"")?,
+            Field::Number(number) => write!(out, "{separator}\"{column}\":{number}")?,
+            Field::NotObserved => write!(out, "{separator}\"{column}\":null")?,
+        }
+        separator = ',';
+    }
+    writeln!(out, "}}")
 }

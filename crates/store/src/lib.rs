@@ -26,6 +26,8 @@ mod error;
 mod export;
 mod manifest;
 mod options;
+mod pack;
+mod pending;
 mod query;
 mod reader;
 mod retain;
@@ -41,9 +43,10 @@ mod store;
 mod tasks;
 #[cfg(test)]
 mod testing;
+mod traces;
 mod verdicts;
 
-pub use commit::{ClockRow, Commit, CorrectedDelay, PendingBlob, SessionNote, Side, StoredSample, WorkerSamples};
+pub use commit::{ClockRow, Commit, CorrectedDelay, Halves, PendingHalves, SessionNote, StoredSample, WorkerSamples};
 pub use credentials::{CredentialRow, WorkerRow};
 pub use engine::{SampleSource, SampleStore};
 pub use error::StoreError;
@@ -58,4 +61,5 @@ pub use seal::SealReport;
 pub use sessions::{OpenSession, SessionKeys, SessionPlan};
 pub use sketch::DelaySketch;
 pub use store::Store;
+pub use traces::TraceRow;
 pub use verdicts::{Stated, VerdictRow};

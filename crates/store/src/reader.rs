@@ -23,6 +23,7 @@ use crate::query::{RollupQuery, SampleQuery, SessionQuery, TimeQuery};
 use crate::rollup::{self, Rollup};
 use crate::sessions::sessions;
 use crate::store::BUSY_TIMEOUT;
+use crate::traces::{TraceRow, traces};
 use crate::verdicts::{self, VerdictRow};
 use crate::{manifest, retain, rows, schema, segment_read, tasks};
 
@@ -81,6 +82,11 @@ impl Reader {
         self.read("list the tasks", tasks::tasks)
     }
 
+    /// The newest of each direction and family.
+    pub fn traces(&self, worker: &WorkerName) -> Result<Vec<TraceRow>, StoreError> {
+        self.read("read the traces", |db| traces(db, worker))
+    }
+
     /// Oldest first. Sessions are known as long as their samples.
     pub fn sessions(&self, query: &SessionQuery) -> Result<Vec<SessionInfo>, StoreError> {
         self.read("list the sessions", |db| sessions(db, query))
@@ -114,8 +120,7 @@ impl Reader {
                 size.sealed_samples += segment.rows as u64;
                 size.missing_segments += u64::from(segment.missing);
             }
-            let unsealed: i64 = db.query_row("SELECT count(*) FROM sample", [], |row| row.get(0))?;
-            size.unsealed_samples = unsealed as u64;
+            size.unsealed_samples = rows::count(db)?;
             Ok(size)
         })
     }

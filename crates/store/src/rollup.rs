@@ -99,9 +99,17 @@ struct Key {
 }
 
 /// What one commit adds, gathered before the database is touched.
-#[derive(Default)]
 pub(crate) struct Increments {
-    minutes: HashMap<Key, Tally>,
+    minutes: Vec<(Key, Tally)>,
+    known: HashMap<Key, usize>,
+    /// Where the latest sample of each DSCP went: nearly always where the next one goes.
+    latest: [usize; 64],
+}
+
+impl Default for Increments {
+    fn default() -> Increments {
+        Increments { minutes: Vec::new(), known: HashMap::new(), latest: [0; 64] }
+    }
 }
 
 fn bucket(time: UnixNanos, period: Period) -> i64 {
@@ -122,7 +130,16 @@ impl Increments {
             family: sample.family as u8,
             tos_sent: sample.tos_sent.byte(),
         };
-        self.minutes.entry(key).or_default().add(sample, stored.delay);
+        let latest = &mut self.latest[usize::from(key.tos_sent >> 2)];
+        if self.minutes.get(*latest).is_none_or(|(known, _)| *known != key) {
+            *latest = *self.known.entry(key).or_insert_with(|| {
+                self.minutes.push((key, Tally::default()));
+                self.minutes.len() - 1
+            });
+        }
+        if let Some((_, tally)) = self.minutes.get_mut(*latest) {
+            tally.add(sample, stored.delay);
+        }
     }
 
     /// Reads, merges and writes each bucket once.
@@ -134,14 +151,14 @@ impl Increments {
             hours.entry(key).or_default().merge(tally);
         }
         write_all(db, Period::Minute, self.minutes)?;
-        write_all(db, Period::Hour, hours)
+        write_all(db, Period::Hour, hours.into_iter().collect())
     }
 }
 
 const TALLY: &str =
     "sent, received, lost, duplicated, reordered, min_ns, max_ns, uncertainty_ns, marks, sketch FROM rollup";
 
-fn write_all(db: &Transaction<'_>, period: Period, tallies: HashMap<Key, Tally>) -> rusqlite::Result<()> {
+fn write_all(db: &Transaction<'_>, period: Period, mut tallies: Vec<(Key, Tally)>) -> rusqlite::Result<()> {
     let mut select = db.prepare_cached(&format!(
         "SELECT {TALLY} WHERE period = ? AND worker = ? AND start_s = ? AND kind = ? AND direction = ? AND family = ? \
          AND tos_sent = ?"
@@ -152,7 +169,6 @@ fn write_all(db: &Transaction<'_>, period: Period, tallies: HashMap<Key, Tally>)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     // In the tree's own order, so that each page is visited once.
-    let mut tallies: Vec<(Key, Tally)> = tallies.into_iter().collect();
     tallies.sort_unstable_by_key(|(key, _)| *key);
     for (key, mut tally) in tallies {
         let Key { worker, start_s, kind, direction, family, tos_sent } = key;

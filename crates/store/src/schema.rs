@@ -2,15 +2,27 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 
 use crate::error::StoreError;
+use crate::rows;
 
 /// `PRAGMA application_id` of every database this crate makes ("NtLt").
 const APPLICATION_ID: i32 = 0x4e74_4c74;
 
-/// One script per schema version; the first makes version 1. Never edit one that was released: append.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+/// A script, and what SQL cannot say, done after it in the same transaction.
+struct Migration(&'static str, fn(&Transaction<'_>) -> rusqlite::Result<()>);
+
+const fn script(sql: &'static str) -> Migration {
+    Migration(sql, |_| Ok(()))
+}
+
+/// One per schema version; the first makes version 1. Never edit one that was released: append.
+const MIGRATIONS: &[Migration] = &[
+    script(include_str!("schema_1.sql")),
+    script(include_str!("schema_2.sql")),
+    Migration(include_str!("schema_3.sql"), rows::pack_rows),
+];
 
 pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;
 
@@ -47,16 +59,18 @@ fn acceptable(db: &Connection, path: &Path, known: u32) -> Result<u32, StoreErro
     Ok(found)
 }
 
-fn migrate_with(db: &mut Connection, path: &Path, scripts: &[&str]) -> Result<(), StoreError> {
+fn migrate_with(db: &mut Connection, path: &Path, migrations: &[Migration]) -> Result<(), StoreError> {
     let failed = || StoreError::sql("bring the tables up to date", path);
-    let mut found = acceptable(db, path, scripts.len() as u32)?;
-    while let Some(script) = scripts.get(found as usize) {
+    let before = acceptable(db, path, migrations.len() as u32)?;
+    let mut found = before;
+    while let Some(Migration(script, then)) = migrations.get(found as usize) {
         let step = db.transaction().map_err(failed())?;
         step.execute_batch(script).map_err(failed())?;
+        then(&step).map_err(failed())?;
         step.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed())?;
         step.pragma_update(None, "user_version", found + 1).map_err(failed())?;
         step.commit().map_err(failed())?;
-        if found > 0 {
+        if before > 0 {
             tracing::info!(path = %path.display(), from = found, to = found + 1, "brought the data's schema up to date");
         }
         found += 1;
@@ -87,12 +101,12 @@ mod tests {
         let path = Path::new("netlat.db");
         let first = "CREATE TABLE a (x INTEGER)";
         let second = "ALTER TABLE a ADD COLUMN y INTEGER NOT NULL DEFAULT 7";
-        migrate_with(&mut db, path, &[first]).unwrap();
+        migrate_with(&mut db, path, &[script(first)]).unwrap();
         db.execute("INSERT INTO a VALUES (1)", []).unwrap();
-        migrate_with(&mut db, path, &[first, second]).unwrap();
+        migrate_with(&mut db, path, &[script(first), script(second)]).unwrap();
         let y: i64 = db.query_row("SELECT y FROM a WHERE x = 1", [], |row| row.get(0)).unwrap();
         assert_eq!((y, identity(&db).unwrap()), (7, (APPLICATION_ID, 2)));
-        let error = migrate_with(&mut db, path, &[first]).unwrap_err();
+        let error = migrate_with(&mut db, path, &[script(first)]).unwrap_err();
         assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
         assert!(error.to_string().contains("update netlat"));
     }
@@ -100,7 +114,8 @@ mod tests {
     #[test]
     fn a_failed_step_leaves_the_version_before_it() {
         let mut db = Connection::open_in_memory().unwrap();
-        let scripts = ["CREATE TABLE a (x INTEGER)", "CREATE TABLE b (x INTEGER); CREATE TABLE a (x INTEGER)"];
+        let scripts =
+            [script("CREATE TABLE a (x INTEGER)"), script("CREATE TABLE b (x INTEGER); CREATE TABLE a (x INTEGER)")];
         assert!(migrate_with(&mut db, Path::new("netlat.db"), &scripts).is_err());
         let tables: u32 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
         assert_eq!((tables, identity(&db).unwrap().1), (1, 1));

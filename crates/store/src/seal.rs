@@ -102,9 +102,10 @@ impl Store {
                 report.samples += extent.rows;
                 report.bytes += bytes;
             }
-            // Without a WHERE, SQLite drops whole pages; nothing else can have written rows meanwhile.
-            let deleted = db.execute("DELETE FROM sample", [])?;
-            if deleted as u64 != report.samples {
+            let deleted = rows::count(db)?;
+            // Without a WHERE, SQLite drops whole pages; nothing else can have written blocks meanwhile.
+            db.execute("DELETE FROM block", [])?;
+            if deleted != report.samples {
                 let what = format!("{deleted} unsealed samples, {} of them of known workers", report.samples);
                 failure = Some(StoreError::Damaged { path: files.directory.database(), what });
                 return Err(store::aborted());
@@ -140,18 +141,20 @@ impl Files<'_> {
     }
 
     fn push(&mut self, id: i64, worker: &WorkerName, sample: &Sample) -> Result<(), StoreError> {
-        let path = self.path(id);
-        let failed = || StoreError::parquet("write the segment", &path);
+        let directory = &self.directory;
+        let path = || directory.segment(&manifest::file_name(id));
+        let failed = |error: ParquetError| StoreError::parquet("write the segment", &path())(error);
         let open = match &mut self.open {
             Some(open) => open,
             None => {
+                let path = path();
                 let aside = Aside::create(&path, 0o600)?;
                 let file = aside.file().try_clone().map_err(StoreError::io("open", &path))?;
-                let writer = SegmentWriter::new(file).map_err(failed())?;
+                let writer = SegmentWriter::new(file).map_err(failed)?;
                 self.open.insert((id, aside, writer))
             }
         };
-        open.2.push(worker, sample).map_err(failed())?;
+        open.2.push(worker, sample).map_err(failed)?;
         if open.2.rows() == SEGMENT_ROWS { self.close() } else { Ok(()) }
     }
 

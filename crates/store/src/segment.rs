@@ -121,22 +121,6 @@ impl Columns {
         self.size.push(sample.size.into());
         self.flags.push(sample.flags.0.into());
     }
-
-    fn clear(&mut self) {
-        self.worker.clear();
-        self.session.clear();
-        self.sequence.clear();
-        self.kind.clear();
-        self.direction.clear();
-        self.family.clear();
-        self.tos_sent.clear();
-        self.tos_received.clear();
-        self.sent_at.clear();
-        self.received_at.clear();
-        self.ttl.clear();
-        self.size.clear();
-        self.flags.clear();
-    }
 }
 
 /// Writes samples, in the order in which they come, as one Parquet file.
@@ -204,7 +188,7 @@ impl<W: Write + Send> SegmentWriter<W> {
         required::<_, Int32Type>(&mut group, &columns.size)?;
         required::<_, Int32Type>(&mut group, &columns.flags)?;
         group.close()?;
-        self.columns.clear();
+        self.columns = Columns::default();
         self.workers.clear();
         Ok(())
     }
@@ -235,6 +219,15 @@ fn optional<W: Write + Send, T: DataType>(
 }
 
 fn words<W: Write + Send>(group: &mut SerializedRowGroupWriter<'_, W>, values: &[&'static str]) -> Result<()> {
-    let values: Vec<ByteArray> = values.iter().map(|word| ByteArray::from(word.as_bytes().to_vec())).collect();
+    // There are few, and a clone of one is no copy.
+    let mut known: Vec<(&'static str, ByteArray)> = Vec::new();
+    let mut array = |word: &'static str| match known.iter().find(|(name, _)| *name == word) {
+        Some((_, array)) => array.clone(),
+        None => {
+            known.push((word, ByteArray::from(word)));
+            ByteArray::from(word)
+        }
+    };
+    let values: Vec<ByteArray> = values.iter().map(|word| array(word)).collect();
     column::<W, ByteArrayType>(group, &values, None)
 }

@@ -1,13 +1,13 @@
-//! Sessions, and the halves of them that wait across a restart.
+//! Sessions, and how far each of their streams has got.
 
-use model::control::SessionInfo;
+use model::control::{SessionInfo, SynFingerprint};
 use model::{BootId, Direction, DirectionChoice, Family, Kind, SessionId, TaskId, Tos, UnixNanos, WorkerName};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Filter;
-use crate::commit::{PendingBlob, SessionNote, Side};
+use crate::commit::SessionNote;
 use crate::credentials::{worker_id, worker_name};
 use crate::error::{StoreError, bad_column};
 use crate::query::SessionQuery;
@@ -36,6 +36,7 @@ pub struct SessionPlan {
     pub size: u16,
     pub task: Option<TaskId>,
     pub seed: u64,
+    pub syn: Option<SynFingerprint>,
 }
 
 /// A session that was open when the catalogue was last written.
@@ -114,24 +115,6 @@ impl Store {
     pub fn session(&self, session: SessionId) -> Result<Option<SessionInfo>, StoreError> {
         self.read("read a session", |db| {
             db.query_row(&format!("{SESSIONS} WHERE s.id = ?"), [session.0], session_info).optional()
-        })
-    }
-
-    /// Halves that wait for their other half, in the order in which they were added.
-    pub fn pending(&self) -> Result<Vec<PendingBlob>, StoreError> {
-        self.read("read the pending halves", |db| {
-            db.prepare("SELECT session, side, direction, max_sequence, bytes FROM pending ORDER BY id")?
-                .query_map([], |row| {
-                    let side: u8 = row.get(1)?;
-                    Ok(PendingBlob {
-                        session: SessionId(row.get(0)?),
-                        side: Side::from_code(side).ok_or_else(|| bad_column(1, format!("side {side}")))?,
-                        direction: direction(row, 2)?,
-                        max_sequence: row.get(3)?,
-                        bytes: row.get(4)?,
-                    })
-                })?
-                .collect()
         })
     }
 

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use crate::directory::Directory;
 use crate::error::StoreError;
 use crate::options::StoreOptions;
-use crate::{manifest, schema};
+use crate::{manifest, rows, schema};
 
 /// How long to wait for a reader that keeps a checkpoint waiting.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,10 +49,8 @@ impl Store {
         prepare(&db).map_err(StoreError::sql("set up the database", &database))?;
         schema::migrate(&mut db, &database)?;
         manifest::reconcile(&mut db, &directory)?;
-        let rows: i64 = db
-            .query_row("SELECT count(*) FROM sample", [], |row| row.get(0))
-            .map_err(StoreError::sql("count the unsealed samples", &database))?;
-        let unsealed = Unsealed { rows: rows as u64, since: None };
+        let rows = rows::count(&db).map_err(StoreError::sql("count the unsealed samples", &database))?;
+        let unsealed = Unsealed { rows, since: None };
         Ok(Store { db, directory, database, options, unsealed, _lock: lock })
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn sample(session: u32, sequence: u32) -> Sample {
     }
 }
 
-/// Samples `from..to` of one session of each worker.
+/// Samples `from..to` of one session of each worker, with the watermarks that go with them.
 pub(crate) fn commit(workers: &[&str], from: u32, to: u32) -> Commit {
     let samples = workers.iter().zip(1..).map(|(worker, session)| WorkerSamples {
         worker: name(worker),
@@ -44,7 +44,9 @@ pub(crate) fn commit(workers: &[&str], from: u32, to: u32) -> Commit {
             })
             .collect(),
     });
-    Commit { samples: samples.collect(), ..Commit::default() }
+    let streams = (1..=workers.len() as u32).flat_map(|session| [(session, Direction::Up), (session, Direction::Down)]);
+    let resolved = streams.map(|(session, direction)| (SessionId(session), direction, to - 1));
+    Commit { samples: samples.collect(), resolved: resolved.collect(), ..Commit::default() }
 }
 
 /// `(worker, session, sequence)` of everything in a directory, sorted; twice where something is there twice.

@@ -19,14 +19,14 @@
 
 use alloc::vec::Vec;
 
-use crate::bytes::put;
 use crate::error::WireError;
-use crate::probe::{DATAGRAM_MAX, DirectionKey, MaskKey, NonceSpace, Peeked, ProbeHeader, TAG_LEN};
+use crate::probe::{DirectionKey, Framing, MaskKey, NonceSpace, Peeked, ProbeHeader};
 
 /// The same as an RTP probe's, so that both kinds come in the same sizes.
 pub const CONTROL_MIN_LEN: usize = crate::rtp::RTP_MIN_LEN;
 
 const MASKED_LEN: usize = 8;
+const FRAMING: Framing = Framing { space: NonceSpace::Control, head: MASKED_LEN, tail: 0 };
 
 /// Builds a packet of exactly `len` bytes into `out`, which is cleared first.
 ///
@@ -40,25 +40,14 @@ pub fn build_control(
     key: &DirectionKey,
     mask: &MaskKey,
 ) -> Result<(), WireError> {
-    out.clear();
-    if len < CONTROL_MIN_LEN {
-        return Err(WireError::TooShort);
+    let peeked = Peeked { session, sequence: header.sequence };
+    FRAMING.seal(out, header, len, CONTROL_MIN_LEN, &peeked.bytes(), key)?;
+    let hidden = out.get(MASKED_LEN..).map(|sealed| Ok(mask.hide(peeked, samples(sealed)?)));
+    let hidden = hidden.unwrap_or(Err(WireError::TooShort)).inspect_err(|_| out.clear())?;
+    if let Some(head) = out.first_chunk_mut() {
+        *head = hidden;
     }
-    if len > DATAGRAM_MAX {
-        return Err(WireError::Unsupported);
-    }
-    let plaintext = header.bytes()?;
-    out.resize(len, 0);
-    let mut build = || {
-        let peeked = Peeked { session, sequence: header.sequence };
-        let (clear, sealed) = out.split_first_chunk_mut::<MASKED_LEN>().ok_or(WireError::TooShort)?;
-        let (body, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or(WireError::TooShort)?;
-        put(body, 0, &plaintext).ok_or(WireError::TooShort)?;
-        *tag = key.seal(NonceSpace::Control, header.sequence, &peeked.bytes(), body)?;
-        *clear = mask.hide(peeked, samples(sealed)?);
-        Ok(())
-    };
-    build().inspect_err(|_| out.clear())
+    Ok(())
 }
 
 /// Which session the packet claims to be of, before its authenticity is known. Random bytes give random answers.
@@ -75,9 +64,7 @@ pub fn open_control(packet: &mut [u8], peeked: &Peeked, key: &DirectionKey) -> R
     if packet.len() < CONTROL_MIN_LEN {
         return Err(WireError::Truncated);
     }
-    let (_, sealed) = packet.split_first_chunk_mut::<MASKED_LEN>().ok_or(WireError::Truncated)?;
-    let plaintext = key.open(NonceSpace::Control, peeked.sequence, &peeked.bytes(), sealed)?;
-    ProbeHeader::from_plaintext(plaintext, peeked.sequence)
+    FRAMING.open(packet, peeked.sequence, &peeked.bytes(), key)
 }
 
 fn samples(sealed: &[u8]) -> Result<[&[u8; 16]; 2], WireError> {

@@ -20,12 +20,14 @@
 //! every session has one [`DirectionKey`] per direction, a sender never repeats a sequence, and whoever answers a
 //! [`token`](crate::token) answers a repeated request with the very same bytes.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::BitOr;
 
 use ring::aead::quic::{AES_256, HeaderProtectionKey};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
+use crate::bytes::put;
 use crate::error::WireError;
 use crate::tos::Tos;
 
@@ -206,6 +208,64 @@ impl DirectionKey {
 impl fmt::Debug for DirectionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DirectionKey(..)")
+    }
+}
+
+/// Where the sealed part of a packet lies, which all but its first and last bytes are: probe header, padding, tag.
+pub(crate) struct Framing {
+    pub space: NonceSpace,
+    /// Bytes before the sealed part, and behind it.
+    pub head: usize,
+    pub tail: usize,
+}
+
+impl Framing {
+    const fn min_len(&self) -> usize {
+        self.head + HEADER_LEN + TAG_LEN + self.tail
+    }
+
+    /// A packet of exactly `len` bytes, at least `min_len`, in `out`, which is empty after an error. Head and tail are zeros, left to
+    /// the caller.
+    pub(crate) fn seal(
+        &self,
+        out: &mut Vec<u8>,
+        header: &ProbeHeader,
+        len: usize,
+        min_len: usize,
+        aad: &[u8],
+        key: &DirectionKey,
+    ) -> Result<(), WireError> {
+        out.clear();
+        if len < min_len.max(self.min_len()) {
+            return Err(WireError::TooShort);
+        }
+        if len > DATAGRAM_MAX {
+            return Err(WireError::Unsupported);
+        }
+        let plaintext = header.bytes()?;
+        out.resize(len, 0);
+        let mut seal = || {
+            let sealed = out.get_mut(self.head..len - self.tail).ok_or(WireError::TooShort)?;
+            let (body, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or(WireError::TooShort)?;
+            put(body, 0, &plaintext).ok_or(WireError::TooShort)?;
+            *tag = key.seal(self.space, header.sequence, aad, body)?;
+            Ok(())
+        };
+        seal().inspect_err(|_| out.clear())
+    }
+
+    /// Authenticates and decrypts in place. After an error the packet's bytes are unspecified.
+    pub(crate) fn open(
+        &self,
+        packet: &mut [u8],
+        sequence: u32,
+        aad: &[u8],
+        key: &DirectionKey,
+    ) -> Result<ProbeHeader, WireError> {
+        let end = packet.len().checked_sub(self.tail).ok_or(WireError::Truncated)?;
+        let sealed = packet.get_mut(self.head..end).ok_or(WireError::Truncated)?;
+        let plaintext = key.open(self.space, sequence, aad, sealed)?;
+        ProbeHeader::from_plaintext(plaintext, sequence)
     }
 }
 

@@ -26,9 +26,9 @@
 
 use alloc::vec::Vec;
 
-use crate::bytes::{Reader, put};
+use crate::bytes::Reader;
 use crate::error::WireError;
-use crate::probe::{DATAGRAM_MAX, DirectionKey, HEADER_LEN, NonceSpace, Peeked, ProbeHeader, TAG_LEN};
+use crate::probe::{DirectionKey, Framing, HEADER_LEN, NonceSpace, Peeked, ProbeHeader, TAG_LEN};
 
 /// RTP header, sealed probe header, tag, counter.
 pub const RTP_MIN_LEN: usize = RTP_HEADER_LEN + HEADER_LEN + TAG_LEN + COUNTER_LEN;
@@ -41,6 +41,7 @@ pub const PAYLOAD_TYPE: u8 = 0x78;
 pub const SAMPLES_PER_PACKET: u32 = 960;
 
 const COUNTER_LEN: usize = 4;
+const FRAMING: Framing = Framing { space: NonceSpace::Rtp, head: RTP_HEADER_LEN, tail: COUNTER_LEN };
 /// V=2, no padding, no extension, no CSRC.
 const FIRST_BYTE: u8 = 0x80;
 
@@ -62,26 +63,15 @@ pub fn build_rtp(
     len: usize,
     key: &DirectionKey,
 ) -> Result<(), WireError> {
-    out.clear();
-    if len < RTP_MIN_LEN {
-        return Err(WireError::TooShort);
+    let clear = clear_header(session, header.sequence);
+    FRAMING.seal(out, header, len, RTP_MIN_LEN, &clear, key)?;
+    if let Some(head) = out.first_chunk_mut() {
+        *head = clear;
     }
-    if len > DATAGRAM_MAX {
-        return Err(WireError::Unsupported);
-    }
-    let plaintext = header.bytes()?;
-    out.resize(len, 0);
-    let mut build = || {
-        let (clear, sealed) = out.split_first_chunk_mut::<RTP_HEADER_LEN>().ok_or(WireError::TooShort)?;
-        let (sealed, counter) = sealed.split_last_chunk_mut::<COUNTER_LEN>().ok_or(WireError::TooShort)?;
-        let (body, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or(WireError::TooShort)?;
-        *clear = clear_header(session, header.sequence);
+    if let Some(counter) = out.last_chunk_mut() {
         *counter = header.sequence.to_be_bytes();
-        put(body, 0, &plaintext).ok_or(WireError::TooShort)?;
-        *tag = key.seal(NonceSpace::Rtp, header.sequence, clear, body)?;
-        Ok(())
-    };
-    build().inspect_err(|_| out.clear())
+    }
+    Ok(())
 }
 
 /// Which session the packet claims to be of, before its authenticity is known.
@@ -101,11 +91,9 @@ pub fn peek_rtp(packet: &[u8]) -> Result<Peeked, WireError> {
 
 /// Authenticates and decrypts in place. After an error the packet's bytes are unspecified.
 pub fn open_rtp(packet: &mut [u8], key: &DirectionKey) -> Result<ProbeHeader, WireError> {
-    let Peeked { sequence, .. } = peek_rtp(packet)?;
-    let (clear, sealed) = packet.split_first_chunk_mut::<RTP_HEADER_LEN>().ok_or(WireError::Truncated)?;
-    let (sealed, _) = sealed.split_last_chunk_mut::<COUNTER_LEN>().ok_or(WireError::Truncated)?;
-    let plaintext = key.open(NonceSpace::Rtp, sequence, clear, sealed)?;
-    ProbeHeader::from_plaintext(plaintext, sequence)
+    let Peeked { session, sequence } = peek_rtp(packet)?;
+    // What was compared with the packet's own bytes just now.
+    FRAMING.open(packet, sequence, &clear_header(session, sequence), key)
 }
 
 /// Any RTP header (RFC 3550, section 5.1), as a capture shows it.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,11 @@ const SNAPLEN: u32 = 160;
 /// A block is handed over when it is full or this old.
 const RETIRE: Duration = Duration::from_millis(10);
 const TICK: Duration = Duration::from_millis(200);
-const PATIENCE: Duration = Duration::from_millis(100);
+/// A busy host hands frames over late, and the connection's thread has nothing else to do than wait for its own.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// After so many waits in vain the frames are not on this interface: no connection waits long for them any more.
+const IN_VAIN: u32 = 8;
+const SHORT_PATIENCE: Duration = Duration::from_millis(100);
 const STACK: usize = 128 * 1024;
 
 /// Opens the capture; needs CAP_NET_RAW.
@@ -41,12 +45,18 @@ type Key = (SocketAddr, u16);
 struct Shared {
     waiting: Mutex<HashMap<Key, Option<Mark>>>,
     seen: Condvar,
+    /// Waits in vain since the last answer that was seen.
+    in_vain: AtomicU32,
     stop: AtomicBool,
 }
 
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, HashMap<Key, Option<Mark>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn patience(&self) -> Duration {
+        if self.in_vain.load(Ordering::Relaxed) < IN_VAIN { PATIENCE } else { SHORT_PATIENCE }
     }
 
     /// The first packet with data is the answer.
@@ -123,9 +133,12 @@ impl Watch {
     /// The answer's mark; waits a little, because the capture hands packets over in blocks.
     pub(crate) fn mark(&self) -> Option<Mark> {
         let unseen = |waiting: &mut HashMap<Key, Option<Mark>>| waiting.get(&self.key).is_some_and(Option::is_none);
-        let waited = self.shared.seen.wait_timeout_while(self.shared.waiting(), PATIENCE, unseen);
+        let waited = self.shared.seen.wait_timeout_while(self.shared.waiting(), self.shared.patience(), unseen);
         let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        waiting.get(&self.key).copied().flatten()
+        let mark = waiting.get(&self.key).copied().flatten();
+        let in_vain = if mark.is_some() { 0 } else { self.shared.in_vain.load(Ordering::Relaxed).saturating_add(1) };
+        self.shared.in_vain.store(in_vain, Ordering::Relaxed);
+        mark
     }
 }
 
@@ -162,5 +175,20 @@ mod tests {
         assert_eq!(shared.waiting()[&other.key], None);
         drop((watch, other));
         assert!(shared.waiting().is_empty());
+    }
+
+    #[test]
+    fn waits_grow_short_where_nothing_is_ever_seen_and_long_again_with_the_first_answer() {
+        let watcher = Watcher(Arc::new(Handle(Arc::default())));
+        let shared = watcher.0.0.clone();
+        let (local, peer) = ("192.0.2.2:40000".parse().unwrap(), "192.0.2.1:8620".parse().unwrap());
+        assert_eq!(shared.patience(), PATIENCE);
+        shared.in_vain.store(IN_VAIN - 1, Ordering::Relaxed);
+        let watch = watcher.watch(local, peer);
+        assert_eq!(watch.mark(), None);
+        assert_eq!(shared.patience(), SHORT_PATIENCE);
+        shared.look(&packet(b"HTTP"));
+        assert!(watch.mark().is_some());
+        assert_eq!(shared.patience(), PATIENCE);
     }
 }

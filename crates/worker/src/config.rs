@@ -7,6 +7,7 @@ use model::{Family, WorkerName};
 use net::Clock;
 use net::capture::Capture;
 use net::icmp::EchoSocket;
+use path::Tracer;
 
 use crate::capture;
 use crate::error::WorkerError;
@@ -49,6 +50,7 @@ pub struct Prepared {
     pub(crate) config: WorkerConfig,
     pub(crate) capture: Option<Capture>,
     pub(crate) echoes: EchoSockets,
+    pub(crate) tracer: Option<Tracer>,
 }
 
 /// ICMP sockets that took CAP_NET_RAW to open, for hosts whose sysctl closes unprivileged ones. Each serves one flow at a
@@ -74,8 +76,10 @@ impl EchoSockets {
 pub fn prepare(config: WorkerConfig) -> Result<Prepared, WorkerError> {
     let capture = config.interface.as_deref().map(capture::open).transpose()?;
     let echoes = if capture.is_some() { EchoSockets::open() } else { EchoSockets::default() };
+    // Without the right there is none, and the server is told when it matters.
+    let tracer = Tracer::open_usable().ok();
     net::capability::drop_all()?;
-    Ok(Prepared { config, capture, echoes })
+    Ok(Prepared { config, capture, echoes, tracer })
 }
 
 /// The host's name as the kernel knows it.

@@ -14,7 +14,7 @@ pub mod duty;
 mod error;
 mod flow;
 mod join;
-pub mod path;
+mod outlook;
 mod pin;
 mod probe;
 mod run;

@@ -20,6 +20,7 @@ use crate::duty::{self, Cycle};
 use crate::error::WorkerError;
 use crate::flow::FlowSpec;
 use crate::flow::plan::Timeline;
+use crate::outlook;
 use crate::shaping::{self, Job};
 use crate::spool::Spool;
 use crate::station::{Entry, FlowKey, NotOpened, Privileged, Purpose, Station};
@@ -35,7 +36,7 @@ const IDLE_POLL: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`, then ends its sessions in order. Comes back earlier only with an error that no waiting repairs.
 pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
-    let Prepared { config, capture, echoes } = prepared;
+    let Prepared { config, capture, echoes, tracer } = prepared;
     let _claimed = credential::claim(&config.data_dir)?;
     tokio::pin!(shutdown);
     let (uplink, name) = tokio::select! {
@@ -54,6 +55,7 @@ pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Resu
         error = station.upload_forever(&answers) => Some(error),
         () = station.collect_forever() => None,
         () = shaping::trains_forever(&station, &jobs) => None,
+        () = outlook::look_forever(&station, tracer) => None,
         () = &mut shutdown => None,
     };
     match error {

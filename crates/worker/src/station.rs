@@ -1,11 +1,12 @@
 //! A worker that is admitted: its live flows, its spool and its uplink, and the two loops that connect them. What to
 //! measure is decided elsewhere ([`crate::run`], [`crate::probe`]).
 
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use model::control::{ProbePorts, ReceivedColumns, SentColumns, SessionRequest, Uploaded};
+use model::control::{ProbePorts, ReceivedColumns, SentColumns, SessionRequest, SynFingerprint, Uploaded};
 use model::{BootId, Family, Kind, SessionId, SessionUpload, TaskId};
 use net::Clock;
 use tokio::sync::{Notify, mpsc};
@@ -17,6 +18,7 @@ use crate::config::EchoSockets;
 use crate::duty::{AFTERGLOW_S, PAUSE_UPLOAD_S};
 use crate::error::WorkerError;
 use crate::flow::log::Totals;
+use crate::flow::nearest::Nearest;
 use crate::flow::plan::{Activity, Timeline};
 use crate::flow::{Flow, FlowSpec, Surroundings};
 use crate::spool::Spool;
@@ -82,9 +84,14 @@ pub(crate) struct Station {
     pub clock: Clock,
     pub activity: Arc<Activity>,
     privileged: Privileged,
+    /// Of IPv4 and IPv6.
+    nearest: [Arc<Nearest>; 2],
+    own_syn: OnceLock<Option<SynFingerprint>>,
     flows: Mutex<Vec<Entry>>,
     ports: Mutex<Option<ProbePorts>>,
     addresses: Mutex<Vec<IpAddr>>,
+    /// Where the server takes UDP probes, per family that has a flow.
+    probe_addresses: Mutex<HashMap<Family, SocketAddr>>,
     spool: Mutex<Spool>,
     collected: Mutex<Collected>,
     appended: Notify,
@@ -111,9 +118,12 @@ impl Station {
             clock,
             activity: Arc::default(),
             privileged,
+            nearest: Default::default(),
+            own_syn: OnceLock::new(),
             flows: Mutex::default(),
             ports: Mutex::default(),
             addresses: Mutex::default(),
+            probe_addresses: Mutex::default(),
             spool: Mutex::new(spool),
             collected: Mutex::new(Collected { next_batch: 1, ..Collected::default() }),
             appended: Notify::new(),
@@ -122,6 +132,20 @@ impl Station {
 
     pub(crate) fn flows(&self) -> MutexGuard<'_, Vec<Entry>> {
         lock(&self.flows)
+    }
+
+    /// What a SYN of this host looks like.
+    fn own_syn(&self) -> Option<SynFingerprint> {
+        let look = || {
+            let headers = net::tcp::own_syn()?;
+            let (_, syn) = wire::frame::tcp_in_frame(&headers).ok()?;
+            Some(SynFingerprint { options: syn.option_kinds().collect(), window_scale: syn.window_scale() })
+        };
+        self.own_syn.get_or_init(look).clone()
+    }
+
+    pub(crate) fn probe_address(&self, family: Family) -> Option<SocketAddr> {
+        lock(&self.probe_addresses).get(&family).copied()
     }
 
     /// Asks for a session and starts its flow. What the server tells of its addresses goes to `targets`; true if that is
@@ -144,11 +168,13 @@ impl Station {
             size: spec.size,
             task: key.task.clone(),
             experiment: spec.experiment.clone(),
+            syn: if spec.kind.is_tcp() { self.own_syn() } else { None },
         };
         let grant = self.uplink.open_session(&request).await.map_err(NotOpened::Server)?;
         *lock(&self.ports) = Some(grant.ports.clone());
         *lock(&self.addresses) = grant.addresses.clone();
         let learned = targets.learn(&grant.addresses);
+        lock(&self.probe_addresses).insert(spec.family, SocketAddr::new(server, grant.ports.udp));
         let host = self.uplink.server().url_host();
         let around = Surroundings {
             clock: &self.clock,
@@ -156,6 +182,7 @@ impl Station {
             host: &host,
             timeline,
             activity: &self.activity,
+            nearest: if spec.family == Family::Ipv4 { &self.nearest[0] } else { &self.nearest[1] },
             watcher: self.privileged.watcher.as_ref(),
             echoes: &self.privileged.echoes,
         };

@@ -182,6 +182,12 @@ impl ClockModel {
 
     /// Steps of either clock: proven by bounds that exclude each other, or both directions changed by the same amount
     /// against each other while the round trip stayed.
+    /// By the newest stretch's offset, whatever its uncertainty, one of the exchange's delays would be negative.
+    pub(super) fn excludes(&self, exchange: &Exchange) -> bool {
+        let newest = self.stretches.last();
+        Bounds::of(exchange).zip(newest).is_some_and(|(bounds, newest)| newest.excess(&bounds).is_none())
+    }
+
     pub fn steps(&self) -> u32 {
         self.steps
     }

@@ -29,6 +29,9 @@ pub struct ClockTracker {
     late: u64,
     model: Option<ClockModel>,
     new_windows: usize,
+    latest: Option<Exchange>,
+    /// The latest exchange cannot be true by the model: a clock was stepped since the last refit, or one stamp is wrong.
+    in_doubt: bool,
 }
 
 impl Default for ClockTracker {
@@ -48,6 +51,8 @@ impl ClockTracker {
             late: 0,
             model: None,
             new_windows: 0,
+            latest: None,
+            in_doubt: false,
         }
     }
 
@@ -58,8 +63,12 @@ impl ClockTracker {
             self.late += 1;
             return;
         }
-        self.new_windows += usize::from(self.live.add(&exchange));
-        if self.new_windows >= (self.live.len() / 8).clamp(1, PATIENCE) {
+        let opened = self.live.add(&exchange);
+        self.new_windows += usize::from(opened);
+        self.latest = Some(exchange);
+        self.in_doubt |= self.model.as_ref().is_some_and(|model| model.excludes(&exchange));
+        let patience = if self.in_doubt { 1 } else { PATIENCE };
+        if self.new_windows >= (self.live.len() / 8).clamp(1, patience) {
             self.refit();
         }
     }
@@ -73,6 +82,15 @@ impl ClockTracker {
         } else {
             self.publish(live);
         }
+        self.in_doubt = match (&self.model, &self.latest) {
+            (Some(model), Some(latest)) => model.excludes(latest),
+            _ => false,
+        };
+    }
+
+    /// The model where it can be believed of the present: not between a clock's step and the refit that has found it.
+    pub fn settled_model(&self) -> Option<&ClockModel> {
+        self.model.as_ref().filter(|_| !self.in_doubt)
     }
 
     /// `None` until the first usable exchange.

@@ -9,7 +9,7 @@ use libc::c_int;
 use model::Tos;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{RECEIVE_STAMPS, TcpProbe, address, set_tos, show_marks};
+use super::{RECEIVE_STAMPS, TcpOptions, TcpProbe, address, set_tos, show_marks};
 use crate::error::{NetError, bind_hint};
 use crate::sys::{self, get_option, set_option};
 
@@ -108,6 +108,17 @@ impl AsFd for TcpProbeListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// IP and TCP header of a SYN that this host sends to itself: its options are those of every connection it opens, save for the
+/// segment size. `None` where there is no loopback interface.
+pub fn own_syn() -> Option<Vec<u8>> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let listener = TcpProbeListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).ok()?;
+    let address = listener.local_addr().ok()?;
+    let _connected = TcpProbe::connect(address, Tos::default(), PATIENCE, &TcpOptions::default()).ok()?;
+    let accepted = listener.accept(Some(PATIENCE)).ok()??;
+    Some(accepted.saved_syn().to_vec()).filter(|syn| !syn.is_empty())
 }
 
 /// Errors of accept(2) after which the next call may succeed at once (its manual page names them).

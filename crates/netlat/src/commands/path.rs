@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Write};
 
 use model::{Family, Tos};
+use path::{PathReport, TraceConfig, Tracer};
 use server::report::rfc3339;
-use worker::path::{PathReport, TraceConfig, Tracer};
 
 use super::{parse_dscp, parse_ecn, print_json, resolve, runtime, stop_flag};
 use crate::Outcome;

@@ -46,6 +46,7 @@ impl Opened {
             size: 192,
             task: None,
             experiment: None,
+            syn: None,
         };
         let grant = control.block(control.uplink.open_session(&request)).expect("a session");
         let (up, down) = (DirectionKey::new(&key(&grant.key_up)), DirectionKey::new(&key(&grant.key_down)));

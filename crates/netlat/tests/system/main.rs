@@ -8,6 +8,8 @@ mod crash;
 mod forged;
 mod full_disk;
 mod hosts;
+mod intercepted;
+mod outlook;
 mod proxy;
 mod secrets;
 mod serving;

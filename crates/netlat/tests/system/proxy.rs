@@ -1,12 +1,12 @@
 //! A middlebox of the tests' own: forwards what a worker sends to 127.0.0.2 to the server on 127.0.0.1, and keeps it.
 
-use std::collections::HashMap;
-use std::io;
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::Ports;
 
@@ -23,6 +23,11 @@ pub struct Proxy {
 impl Proxy {
     /// The control plane and all probe ports.
     pub fn start(ports: Ports) -> Proxy {
+        Proxy::slow(ports, Duration::ZERO)
+    }
+
+    /// Accepts at once, and hands on what comes so much later, each way.
+    pub fn slow(ports: Ports, delay: Duration) -> Proxy {
         let stop = Arc::new(AtomicBool::new(false));
         let voice = Arc::new(Mutex::new(Vec::new()));
         let mut threads = Vec::new();
@@ -30,12 +35,12 @@ impl Proxy {
             let front = UdpSocket::bind(outside(port)).expect("a port of 127.0.0.2");
             let kept = (port == ports.probe).then(|| voice.clone());
             let stop = stop.clone();
-            threads.push(spawn(move || datagrams(&front, port, kept, &stop)));
+            threads.push(spawn(move || datagrams(&front, port, kept, delay, &stop)));
         }
         for port in [ports.control, ports.probe] {
             let listener = TcpListener::bind(outside(port)).expect("a port of 127.0.0.2");
             let stop = stop.clone();
-            threads.push(spawn(move || connections(&listener, port, &stop)));
+            threads.push(spawn(move || connections(&listener, port, delay, &stop)));
         }
         Proxy { stop, voice, threads }
     }
@@ -74,7 +79,9 @@ fn inside(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-fn datagrams(front: &UdpSocket, port: u16, kept: Option<Arc<Mutex<Vec<Vec<u8>>>>>, stop: &AtomicBool) {
+fn datagrams(front: &UdpSocket, port: u16, kept: Option<Arc<Mutex<Vec<Vec<u8>>>>>, delay: Duration, stop: &AtomicBool) {
+    // When to hand on, the client, whether it is on the way to the server, what.
+    let mut waiting: VecDeque<(Instant, SocketAddr, bool, Vec<u8>)> = VecDeque::new();
     let mut backs: HashMap<SocketAddr, UdpSocket> = HashMap::new();
     let mut buffer = [0; 65_536];
     front.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
@@ -84,23 +91,27 @@ fn datagrams(front: &UdpSocket, port: u16, kept: Option<Arc<Mutex<Vec<Vec<u8>>>>
             if let Some(kept) = &kept {
                 kept.lock().expect("no panic").push(packet.to_vec());
             }
-            let back = backs.entry(from).or_insert_with(|| {
+            backs.entry(from).or_insert_with(|| {
                 let back = UdpSocket::bind(inside(0)).expect("a port");
                 back.connect(inside(port)).expect("a route");
                 back.set_nonblocking(true).expect("nonblocking");
                 back
             });
-            let _ = back.send(packet);
+            waiting.push_back((Instant::now() + delay, from, true, packet.to_vec()));
         }
         for (to, back) in &backs {
             while let Ok(length) = back.recv(&mut buffer) {
-                let _ = front.send_to(&buffer[..length], to);
+                waiting.push_back((Instant::now() + delay, *to, false, buffer[..length].to_vec()));
             }
+        }
+        while waiting.front().is_some_and(|(due, ..)| *due <= Instant::now()) {
+            let Some((_, client, up, packet)) = waiting.pop_front() else { break };
+            let _ = if up { backs[&client].send(&packet) } else { front.send_to(&packet, client) };
         }
     }
 }
 
-fn connections(listener: &TcpListener, port: u16, stop: &Arc<AtomicBool>) {
+fn connections(listener: &TcpListener, port: u16, delay: Duration, stop: &Arc<AtomicBool>) {
     listener.set_nonblocking(true).expect("nonblocking");
     while !stop.load(Ordering::Relaxed) {
         let Ok((near, _)) = listener.accept() else {
@@ -113,21 +124,24 @@ fn connections(listener: &TcpListener, port: u16, stop: &Arc<AtomicBool>) {
         for (from, to) in [(&near, &far), (&far, &near)] {
             let (from, to) = (from.try_clone().expect("a descriptor"), to.try_clone().expect("a descriptor"));
             let stop = stop.clone();
-            spawn(move || copy(from, to, &stop));
+            spawn(move || copy(from, to, delay, &stop));
         }
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, stop: &AtomicBool) {
+fn copy(mut from: TcpStream, mut to: TcpStream, delay: Duration, stop: &AtomicBool) {
     from.set_read_timeout(Some(TICK)).expect("a timeout");
-    loop {
-        match io::copy(&mut from, &mut to) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
-            _ => break,
+    let mut buffer = [0; 16_384];
+    while !stop.load(Ordering::Relaxed) {
+        let length = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => continue,
+            Err(_) => break,
+        };
+        std::thread::sleep(delay);
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
         }
     }
     let _ = to.shutdown(Shutdown::Write);

@@ -134,6 +134,7 @@ fn a_first_batch_that_comes_late_does_not_end_the_next_starts_sessions() {
             size: 192,
             task: None,
             experiment: None,
+            syn: None,
         };
         control.block(control.uplink.open_session(&request)).expect("a session").session
     };

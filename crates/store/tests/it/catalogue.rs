@@ -2,11 +2,14 @@
 
 use std::sync::Mutex;
 
-use model::control::SessionInfo;
-use model::{BootId, Direction, DirectionChoice, Family, Kind, SessionId, Task, TaskId, TaskSpec, Tos, UnixNanos};
+use model::control::{SessionInfo, SynFingerprint};
+use model::{
+    BootId, Direction, DirectionChoice, Family, Kind, ReceivedHalf, SampleFlags, SentHalf, SessionId, Task, TaskId,
+    TaskSpec, Tos, UnixNanos,
+};
 use store::{
-    ClockRow, Commit, CredentialRow, PendingBlob, Reader, SessionKeys, SessionNote, SessionPlan, SessionQuery, Side,
-    Store, StoreOptions, TimeQuery, WorkerRow,
+    ClockRow, Commit, CredentialRow, Halves, PendingHalves, Reader, SessionKeys, SessionNote, SessionPlan,
+    SessionQuery, Store, StoreOptions, TimeQuery, WorkerRow,
 };
 
 use crate::generate::name;
@@ -139,6 +142,7 @@ fn open_sessions_survive_a_restart_and_lose_their_keys_when_they_end() {
         size: 192,
         task: Some(TaskId("t".to_owned())),
         seed: u64::MAX,
+        syn: Some(SynFingerprint { options: vec![2, 4, 8, 1, 3], window_scale: Some(7) }),
     };
     assert!(store.open_session(&info(5, "ams1"), &keys, &plan).unwrap());
     assert!(store.open_session(&info(u32::MAX, "ams1"), &keys, &plan).unwrap());
@@ -209,29 +213,44 @@ fn notes_of_a_talkative_worker_are_bounded() {
 fn pending_halves_go_with_the_watermark_of_their_stream() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir);
-    let blob = |session: u32, side, direction, max_sequence| PendingBlob {
-        session: SessionId(session),
-        side,
-        direction,
-        max_sequence,
-        bytes: vec![session as u8; 3],
+    let sent = |session: u32, direction, max_sequence: u32| {
+        let half = |sequence| SentHalf {
+            sequence,
+            sent_at: UnixNanos(NOW.0 - i64::from(sequence)),
+            tos: Tos::from_byte(0xb9),
+            size: 1500,
+            flags: SampleFlags(sequence as u16),
+        };
+        let halves = Halves::Sent(vec![half(max_sequence - 3), half(max_sequence), half(max_sequence - 5)]);
+        PendingHalves { session: SessionId(session), direction, halves }
+    };
+    let received = |session: u32, direction, max_sequence: u32| {
+        let half = |sequence, seen| ReceivedHalf {
+            sequence,
+            received_at: UnixNanos(i64::MAX - i64::from(sequence)),
+            tos: Some(Tos::from_byte(7)).filter(|_| seen),
+            ttl: Some(255).filter(|_| seen),
+            flags: SampleFlags(u16::MAX),
+        };
+        let halves = Halves::Received(vec![half(max_sequence, true), half(max_sequence, false)]);
+        PendingHalves { session: SessionId(session), direction, halves }
     };
     let keys = SessionKeys { up: [1; 32], down: [2; 32] };
     for id in [1, 2] {
         store.open_session(&info(id, "ams1"), &keys, &SessionPlan::default()).unwrap();
     }
     let all = [
-        blob(1, Side::Sent, Direction::Up, 10),
-        blob(1, Side::Received, Direction::Up, 20),
-        blob(1, Side::Sent, Direction::Down, 10),
-        blob(2, Side::Sent, Direction::Up, 10),
+        sent(1, Direction::Up, 10),
+        received(1, Direction::Up, 20),
+        sent(1, Direction::Down, 10),
+        sent(2, Direction::Up, 10),
     ];
     store.commit(&Commit { pending_add: all.to_vec(), ..Commit::default() }).unwrap();
     drop(store);
     let mut store = open(&dir);
     assert_eq!(store.pending().unwrap(), all);
     let resolve = |watermark| Commit {
-        pending_add: vec![blob(1, Side::Sent, Direction::Up, 15)],
+        pending_add: vec![sent(1, Direction::Up, 15)],
         resolved: vec![(SessionId(1), Direction::Up, watermark)],
         ..Commit::default()
     };

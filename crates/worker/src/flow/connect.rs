@@ -109,6 +109,8 @@ fn probe(link: &Link, due: Due, watcher: Option<&Watcher>) {
             return link.log.finish(began_ns, unsent(flags));
         }
     };
+    // Of the SYN alone: nothing else has been sent yet.
+    let handshake = connection.info().ok().and_then(|info| info.min_rtt);
     let captured =
         watcher.and_then(|watcher| Some(watcher.watch(connection.local_addr().ok()?, connection.peer_addr().ok()?)));
     let user_time = link.clock.now();
@@ -127,7 +129,11 @@ fn probe(link: &Link, due: Due, watcher: Option<&Watcher>) {
     let retransmitted = connection.info().is_ok_and(|info| info.retransmits > 0);
     let stamp = transmit_stamp(&connection).map(|stamp| link.clock.stamp(stamp));
     let mut flags = if stamp.is_some() { SampleFlags::default() } else { SampleFlags::TX_USER };
-    if outcome.somebody_else {
+    let data = outcome.half.as_ref().and_then(|half| u64::try_from(half.received_at.since(stamp?)).ok());
+    let nearer = handshake
+        .zip(data)
+        .is_some_and(|(handshake, data_ns)| link.nearest.somebody_nearer(handshake, Duration::from_nanos(data_ns)));
+    if outcome.somebody_else || nearer {
         flags = flags.with(SampleFlags::INTERCEPTED);
     }
     if outcome.reset {

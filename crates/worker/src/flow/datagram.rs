@@ -131,6 +131,12 @@ pub(super) fn answers(link: &Link, socket: &UdpProbeSocket, batch: &mut ReceiveB
             match incoming {
                 Incoming::Answer(sequence) => {
                     let half = link.received(sequence, packet.stamp, packet.tos, packet.ttl);
+                    // A resolver on the way could answer dns sooner.
+                    if link.kind != Kind::Dns
+                        && let Some(sent_at) = link.log.sent_at(sequence)
+                    {
+                        link.nearest.answered(half.received_at.since(sent_at));
+                    }
                     if !link.log.received(&half) {
                         link.log.foreign();
                     }

@@ -10,6 +10,7 @@ use wire::token::TOKEN_LEN;
 use wire::{DirectionKey, MaskKey, ProbeFlags, ProbeHeader, WireError};
 
 use super::log::SessionLog;
+use super::nearest::Nearest;
 use crate::duty::datagram_overhead;
 
 /// Bytes of an echo request's data: the token and some more, as ping has 56.
@@ -33,6 +34,7 @@ pub(crate) struct Link {
     pub random_stream: Option<usize>,
     pub clock: net::Clock,
     pub log: Arc<SessionLog>,
+    pub nearest: Arc<Nearest>,
 }
 
 /// What a packet on the flow's socket is.

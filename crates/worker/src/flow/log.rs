@@ -166,6 +166,11 @@ impl SessionLog {
         }
     }
 
+    /// When this probe left, as far as it is known yet.
+    pub(crate) fn sent_at(&self, sequence: u32) -> Option<UnixNanos> {
+        self.lock().get(sequence)?.half.map(|half| half.sent_at)
+    }
+
     /// An authentic answer. False: to nothing that was sent, to a settled probe, or one copy too many.
     pub(crate) fn received(&self, half: &ReceivedHalf) -> bool {
         let mut inner = self.lock();

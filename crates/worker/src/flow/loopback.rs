@@ -166,6 +166,7 @@ fn measure(spec: FlowSpec, port: u16, probes: u64) -> SessionUpload {
         host: "127.0.0.1",
         timeline: Timeline { begin_ns: Clock::monotonic_ns(), cycle: Cycle::CONTINUOUS },
         activity: &activity,
+        nearest: &Arc::default(),
         watcher: None,
         echoes: &EchoSockets::default(),
     };

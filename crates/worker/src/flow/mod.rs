@@ -9,6 +9,7 @@ pub(crate) mod link;
 pub(crate) mod log;
 #[cfg(test)]
 mod loopback;
+pub(crate) mod nearest;
 pub(crate) mod plan;
 pub(crate) mod stop;
 
@@ -27,6 +28,7 @@ use crate::duty::{self, CLOCK_PAYLOAD};
 use experiment::{Bench, Course};
 use link::{Keys, Link};
 use log::{LogOptions, SETTLE_NS, SessionLog};
+use nearest::Nearest;
 use plan::{Activity, Plan, Timeline};
 use stop::Flag;
 
@@ -111,6 +113,7 @@ pub(crate) struct Surroundings<'a> {
     pub host: &'a str,
     pub timeline: Timeline,
     pub activity: &'a Arc<Activity>,
+    pub nearest: &'a Arc<Nearest>,
     pub watcher: Option<&'a Watcher>,
     pub echoes: &'a EchoSockets,
 }
@@ -156,6 +159,7 @@ impl Flow {
             random_stream,
             clock: around.clock.clone(),
             log: log.clone(),
+            nearest: around.nearest.clone(),
         };
         let course = Arc::new(Course::new(spec.rounds));
         let bench = match &spec.experiment {

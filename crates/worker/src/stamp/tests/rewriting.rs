@@ -3,8 +3,8 @@
 use model::report::{EcnFinding, Pathology, Remarking, Report};
 use model::{Direction, SampleFlags, WorkerName};
 
+use super::lab::{LOOPBACK, inside, this_test};
 use super::reflector::{Temper, going, marks, session};
-use crate::path::tests::lab::{LOOPBACK, inside, this_test};
 use crate::stamp::{Amount, ClassOfServiceTlv, StampOutcome, report};
 
 const REFLECTOR: [&str; 2] = ["127.0.0.1:10862", "[::1]:10862"];

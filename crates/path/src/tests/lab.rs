@@ -34,7 +34,8 @@ quiet() { rules $1 output <<< 'icmp type { time-exceeded, destination-unreachabl
 icmpv6 type { time-exceeded, destination-unreachable } drop'; }
 "#;
 
-/// One namespace with a loopback interface; `rules HOOK` as above.
+/// One namespace with a loopback interface; `rules HOOK` as above. For the tests of whoever borrows this file.
+#[allow(dead_code)]
 pub(crate) const LOOPBACK: &str = r#"
 ip link set lo up
 rules() { { echo "table inet t$1 { chain c {"; echo "type filter hook $1 priority mangle;"; cat; echo "}"; echo "}"; } | nft -f -; }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 
 use model::{Dscp, Ecn, Family, Tos};
-use worker::path::{PathReport, TraceConfig, Tracer};
+use path::{PathReport, TraceConfig, Tracer};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);

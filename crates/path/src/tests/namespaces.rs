@@ -7,7 +7,7 @@ use model::report::Where;
 use model::{Dscp, Ecn, Family, Tos};
 
 use super::lab::{THREE_ROUTERS, inside, this_test};
-use crate::path::{Change, PathError, PathReport, Trace, TraceConfig, Tracer, locate};
+use crate::{Change, PathError, PathReport, Trace, TraceConfig, Tracer, locate};
 
 const TARGETS: [&str; 2] = ["10.9.4.2", "fd09:4::2"];
 

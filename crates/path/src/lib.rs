@@ -9,6 +9,7 @@
 
 mod assemble;
 mod explore;
+mod finding;
 mod locate;
 mod quote;
 mod render;
@@ -24,6 +25,7 @@ use model::{Dscp, Ecn, Family, Tos};
 use net::NetError;
 use serde::{Deserialize, Serialize};
 
+pub use finding::{CLASSES, TraceReport, changes, classes, place};
 pub use locate::{Located, common_location, locate, locate_all};
 pub use tracer::Tracer;
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use model::Tos;
 use wire::Family;
 
-use crate::path::quote::{Answer, Flow, ProbeName, Verdict, answer, payload};
+use crate::quote::{Answer, Flow, ProbeName, Verdict, answer, payload};
 
 fn flow() -> Flow {
     Flow {

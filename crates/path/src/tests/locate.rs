@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use model::report::Where;
 use model::{Dscp, Ecn, Family, Tos};
 
-use crate::path::{Hop, Mark, Misquote, Trace, common_location, locate, locate_all};
+use crate::{Hop, Mark, Misquote, Trace, common_location, locate, locate_all};
 
 fn dscp(value: u8) -> Tos {
     Tos::new(Dscp::new(value).unwrap(), Ecn::NotEct)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::path::explore::{Explorer, Next, Probe};
+use crate::explore::{Explorer, Next, Probe};
 
 /// A router's token bucket as Linux has it: `burst` at once, then one in `interval_ns`.
 #[derive(Clone, Debug)]

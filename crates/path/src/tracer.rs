@@ -42,6 +42,22 @@ impl Tracer {
         Ok(Tracer { listeners })
     }
 
+    /// Those families that this host lets it open; an error if there is none.
+    pub fn open_usable() -> Result<Tracer, PathError> {
+        let mut listeners = Vec::new();
+        let mut problem = None;
+        for family in Family::ALL {
+            match Tracer::open(&[family]) {
+                Ok(tracer) => listeners.extend(tracer.listeners),
+                Err(error) => problem = problem.or(Some(error)),
+            }
+        }
+        match problem {
+            Some(error) if listeners.is_empty() => Err(error),
+            _ => Ok(Tracer { listeners }),
+        }
+    }
+
     /// Traces until every hop has answered often enough or is silent, until `stop`, or until the time is over; what was
     /// heard till then is returned. One trace at a time hears everything; others' quotes are counted as foreign.
     pub fn trace(
@@ -51,20 +67,57 @@ impl Tracer {
         progress: &mut dyn FnMut(TraceProgress),
     ) -> Result<Trace, PathError> {
         config.check()?;
-        let family = Family::of(config.target);
-        let listener = self.listeners.iter().find(|(open, _)| *open == family).map(|(_, listener)| listener);
-        let listener = listener.ok_or(PathError::FamilyNotOpen(family))?;
         let source = source_for(config.target, config.port)?;
         let options = UdpOptions { timestamps: true, ..UdpOptions::default() };
         let socket = UdpProbeSocket::bind(SocketAddr::new(source, config.source_port), &options)?;
+        let from = socket.local_addr()?;
+        self.run(config, &socket, from, Outlet::Own, stop, progress)
+    }
+
+    /// Like [`Tracer::trace`], sent from a socket that others read: the probes are of that socket's flow to the target, and
+    /// what comes back on it, transmit stamps and answers, is left to its reader.
+    pub fn trace_from(
+        &self,
+        config: &TraceConfig,
+        socket: &UdpProbeSocket,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(TraceProgress),
+    ) -> Result<Trace, PathError> {
+        config.check()?;
+        let mut from = socket.local_addr()?;
+        if from.ip().is_unspecified() {
+            from.set_ip(source_for(config.target, config.port)?);
+        }
+        self.run(config, socket, from, Outlet::Shared, stop, progress)
+    }
+
+    fn run(
+        &self,
+        config: &TraceConfig,
+        socket: &UdpProbeSocket,
+        from: SocketAddr,
+        outlet: Outlet,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(TraceProgress),
+    ) -> Result<Trace, PathError> {
+        let family = Family::of(config.target);
+        let listener = self.listeners.iter().find(|(open, _)| *open == family).map(|(_, listener)| listener);
+        let listener = listener.ok_or(PathError::FamilyNotOpen(family))?;
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(|_| PathError::Random)?;
-        let flow = Flow { from: socket.local_addr()?, target: config.target, port: config.port, nonce };
-        let mut run = Run::new(config, flow);
+        let flow = Flow { from, target: config.target, port: config.port, nonce };
+        let mut run = Run::new(config, flow, outlet);
         run.drain_old(listener);
-        let complete = run.run(&socket, listener, stop, progress)?;
+        let complete = run.run(socket, listener, stop, progress)?;
         Ok(run.into_trace(complete))
     }
+}
+
+/// Whose socket the probes leave by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outlet {
+    Own,
+    Shared,
 }
 
 /// The address from which this host reaches the target; bound, so that a change of routes does not change the flow.
@@ -89,6 +142,7 @@ struct Left {
 struct Run<'a> {
     config: &'a TraceConfig,
     flow: Flow,
+    outlet: Outlet,
     explorer: Explorer,
     sent_at: Vec<UnixNanos>,
     left: BTreeMap<u32, Left>,
@@ -99,12 +153,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(config: &'a TraceConfig, flow: Flow) -> Run<'a> {
+    fn new(config: &'a TraceConfig, flow: Flow, outlet: Outlet) -> Run<'a> {
         let explorer =
             Explorer::new(config.classes.len(), config.probes, config.max_hops, config.timeout, config.rate_pps);
         Run {
             config,
             flow,
+            outlet,
             explorer,
             sent_at: Vec::new(),
             left: BTreeMap::new(),
@@ -230,6 +285,9 @@ impl<'a> Run<'a> {
     }
 
     fn stamps(&mut self, socket: &UdpProbeSocket) {
+        if self.outlet == Outlet::Shared {
+            return;
+        }
         let (left, flow, clock) = (&mut self.left, &self.flow, &self.config.clock);
         let drained = socket.transmit_stamps(&mut |stamp| {
             let Ok((packet, udp)) = wire::frame::udp_in_frame(stamp.frame) else { return };
@@ -244,6 +302,9 @@ impl<'a> Run<'a> {
 
     /// A service at the target that answers: it is there, but shows no mark.
     fn replies(&mut self, socket: &UdpProbeSocket) {
+        if self.outlet == Outlet::Shared {
+            return;
+        }
         let mut batch = ReceiveBatch::new(16, 64);
         while let Ok(count) = socket.receive(&mut batch, Some(Duration::ZERO))
             && count > 0

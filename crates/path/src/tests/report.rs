@@ -1,6 +1,6 @@
 //! What scripts and people read.
 
-use crate::path::PathReport;
+use crate::PathReport;
 
 /// As `netlat path --json` would print it, written by hand.
 const JSON: &str = r#"{
