@@ -43,7 +43,7 @@ probe fra1 --dscp 34 --kind udp --direction down --duration 40 --budget 12MB & b
 probe tor1 --dscp 10 --kind udp --direction up --duration 30 & c=$!
 together $a $b $c
 probe nyc1 --dscp 46 --kind udp --direction up --duration 40 --budget 12MB & a=$!
-probe lon1 --dscp 46 --kind udp --direction up --duration 40 --budget 12MB & b=$!
+probe lon1 --dscp 46 --kind udp --direction up --duration 70 --budget 12MB --load & b=$!
 probe sgp1 --dscp 46 --kind udp,http --ports 443 --direction up --duration 60 & c=$!
 together $a $b $c
 # Not a city in which a worker watches: their packets would share one host's queue.
@@ -72,6 +72,9 @@ def near(city, what, estimate, truth, share, slack=0.0):
     print(f"  {city}: {what} {estimate['estimate']:.0f} (truth {truth:.0f}, off by {100 * error / truth:.2f} %)")
     expect(city, error <= max(share * truth, slack), f"{what}: {estimate} is not {truth}")
 
+# A shared machine's sender stalls now and then, and a bucket that is full loses what drips in meanwhile: half a point more than
+# the one per cent of a steady sender.
+RATE = 0.015
 LAYER3 = 220  # bytes of a probe: 192 and the headers of UDP and IPv4
 FRAME = LAYER3 + 14
 
@@ -84,13 +87,13 @@ for path in paths("ams3"):
 (entry,) = entries("nyc1", "up", 46)
 expect("nyc1", entry["verdict"] == "policed" and entry["trigger"] == "dscp", entry)
 if entry["rate_bps"]:
-    near("nyc1", "rate", entry["rate_bps"], 178 * LAYER3 * 8, 0.01)
+    near("nyc1", "rate", entry["rate_bps"], 178 * LAYER3 * 8, RATE)
     near("nyc1", "burst", entry["burst_bytes"], 50 * LAYER3, 0.05, 2 * LAYER3)
 
 (entry,) = entries("fra1", "down", 34)
 expect("fra1", entry["verdict"] == "shaped" and entry["trigger"] == "dscp", entry)
 if entry["rate_bps"]:
-    near("fra1", "layer 2 rate", entry["rate_l2_bps"], 400_000, 0.01)
+    near("fra1", "layer 2 rate", entry["rate_l2_bps"], 400_000, RATE)
     near("fra1", "burst", entry["burst_bytes"], 10_000 * LAYER3 / FRAME, 0.05, 2 * LAYER3)
 
 # The worker that watches: named when it was sure, and the change is on record.
@@ -103,13 +106,16 @@ for entry in entries("sfo1", "up", 46) + entries("sfo1", "down", 8) + entries("s
     expect("sfo1", entry["verdict"] in findings, entry)
 (entry,) = entries("tor1", "up", 10)
 expect("tor1", entry["verdict"] == "blocked", entry)
+expect("tor1", entry["where"] == {"after_hop": 1, "by_hop": 2}, entry["where"])
 
 (path,) = [p for p in paths("lon1") if p["direction"] == "up"]
 expect("lon1", path["rate_limit"] is not None and path["rate_limit"]["kind"] == "policer", path["rate_limit"])
 if path["rate_limit"]:
-    near("lon1", "rate", path["rate_limit"]["rate_bps"], 300 * LAYER3 * 8, 0.01)
+    near("lon1", "rate", path["rate_limit"]["rate_bps"], 300 * LAYER3 * 8, RATE)
 for entry in path["differentiation"]:
     expect("lon1", entry["verdict"] in findings, entry)
+    load = entry["under_load"]
+    expect("lon1", load is not None and load["sharing"] == "equal", load)
 
 (path,) = [p for p in paths("sgp1") if p["direction"] == "up"]
 by_port = [d for d in path["differentiation"] if d["subject"]["port"] == 443]

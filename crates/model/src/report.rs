@@ -368,11 +368,41 @@ pub struct Differentiation {
     /// Seconds between the first and the last probe judged.
     #[serde(default)]
     pub seconds: f64,
+    /// How the two share the path while together they ask for more than it has; `None` where nobody asked (`--load`).
+    #[serde(default)]
+    pub under_load: Option<UnderLoad>,
     /// The evidence as it grew, thinned out.
     #[serde(default)]
     pub course: Vec<CoursePoint>,
     /// What could not be seen, and what would change the verdict.
     pub note: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// The two were lost alike.
+    Equal,
+    /// The subject got all it asked for; a weight of nine or more to one looks the same.
+    StrictPriority,
+    /// The control did.
+    StrictlyLast,
+    /// Both lost, one more than the other.
+    Weighted,
+    /// The load did not fill the path.
+    NotLoaded,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnderLoad {
+    pub sharing: Sharing,
+    /// What the subject got for each bit of the control.
+    pub weight: f64,
+    /// Layer 3: sent by both, and received of each.
+    pub load_bps: f64,
+    pub subject_bps: f64,
+    pub control_bps: f64,
+    pub log10_e: f64,
 }
 
 /// E-values as they stood after so many pairs (or blocks of pairs, where the ports change).

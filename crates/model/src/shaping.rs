@@ -127,11 +127,25 @@ pub struct TrainDesign {
     pub size: u16,
 }
 
+/// Two classes at once, together faster than the path: who gets it?
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContestDesign {
+    pub subject: Arm,
+    pub control: Arm,
+    /// Packets a second of each of the two, at most 5,000.
+    pub rate_pps: f64,
+    /// Packets of each.
+    pub slots: u32,
+    /// UDP payload bytes of every probe.
+    pub size: u16,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Design {
     Pairs(PairDesign),
     Trains(TrainDesign),
+    Contest(ContestDesign),
 }
 
 /// By what standard a run is judged.
@@ -182,6 +196,7 @@ impl Experiment {
         match &self.design {
             Design::Pairs(pairs) => 2.0 * pairs.hypotheses.len() as f64 * pairs.rounds_per_second,
             Design::Trains(trains) => trains.rate_pps,
+            Design::Contest(contest) => 2.0 * contest.rate_pps,
         }
     }
 
@@ -190,6 +205,7 @@ impl Experiment {
         match &self.design {
             Design::Pairs(pairs) => pairs.size,
             Design::Trains(trains) => trains.size,
+            Design::Contest(contest) => contest.size,
         }
     }
 
@@ -203,11 +219,13 @@ impl Experiment {
 
     /// Every arm, as often as it is used.
     pub fn arms(&self) -> impl Iterator<Item = Arm> + '_ {
-        let (pairs, trains) = match &self.design {
-            Design::Pairs(pairs) => (pairs.hypotheses.as_slice(), [].as_slice()),
-            Design::Trains(trains) => ([].as_slice(), trains.arms.as_slice()),
+        let (pairs, trains, contest) = match &self.design {
+            Design::Pairs(pairs) => (pairs.hypotheses.as_slice(), [].as_slice(), None),
+            Design::Trains(trains) => ([].as_slice(), trains.arms.as_slice(), None),
+            Design::Contest(contest) => ([].as_slice(), [].as_slice(), Some([contest.subject, contest.control])),
         };
-        pairs.iter().flat_map(|hypothesis| [hypothesis.subject, hypothesis.control]).chain(trains.iter().copied())
+        let of_pairs = pairs.iter().flat_map(|hypothesis| [hypothesis.subject, hypothesis.control]);
+        of_pairs.chain(trains.iter().copied()).chain(contest.into_iter().flatten())
     }
 
     /// One line naming the first thing that is out of range.
@@ -242,6 +260,11 @@ impl Experiment {
                 if !(1..=200_000).contains(&trains.packets) || !(1..=100).contains(&trains.rounds) =>
             {
                 Some("a train has 1 to 200000 packets, in 1 to 100 rounds")
+            }
+            Design::Contest(contest)
+                if !(1.0..=5_000.0).contains(&contest.rate_pps) || !(1..=100_000).contains(&contest.slots) =>
+            {
+                Some("a contest has 1 to 5000 packets per second and 1 to 100000 packets of each class")
             }
             Design::Trains(trains) if trains.idle_ms > 60_000 => Some("a train's silence is at most 60 seconds"),
             _ => None,

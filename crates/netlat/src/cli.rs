@@ -275,6 +275,10 @@ pub struct ShapingArgs {
     /// At most so much is sent, both ways and in all: 500kB, 20MB [default: 20MB]
     #[arg(long, requires = "shaping", value_name = "BYTES", value_parser = crate::ports::parse_bytes)]
     pub budget: Option<u64>,
+    /// Also fill the path with two classes at once to see who gets it: strict priority, weights, or nobody. Without RATE as fast as
+    /// the limit that the trains meet
+    #[arg(long, requires = "shaping", value_name = "RATE", num_args = 0..=1, default_missing_value = "met", value_parser = crate::ports::parse_load)]
+    pub load: Option<worker::Load>,
     /// Probability of naming a difference where there is none, over the whole run
     #[arg(long, requires = "shaping", default_value_t = 0.001, value_name = "P", value_parser = parse_share)]
     pub alpha: f64,

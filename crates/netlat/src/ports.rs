@@ -42,6 +42,26 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// `met`, or bits per second: `2M`, `500k`.
+pub fn parse_load(text: &str) -> Result<worker::Load, String> {
+    if text == "met" {
+        return Ok(worker::Load::AsMet);
+    }
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        _ => f64::NAN,
+    };
+    let rate = digits.parse::<f64>().unwrap_or(f64::NAN) * factor;
+    if (64e3..=50e6).contains(&rate) {
+        Ok(worker::Load::BitsPerSecond(rate))
+    } else {
+        Err(format!("'{text}' is no rate: give bits per second from 64k to 50M, or nothing"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use model::Direction;
-use model::report::{Differentiation, ErrorRateKind, Estimate, FlowRule, LimitKind, Path, RateLimit, Subject, Verdict};
+use model::report::{
+    Differentiation, ErrorRateKind, Estimate, FlowRule, LimitKind, Path, RateLimit, Sharing, Subject, UnderLoad,
+    Verdict,
+};
 
 use crate::table::class_name;
 
@@ -48,7 +51,20 @@ fn sentence(path: &Path, entry: &Differentiation) -> String {
     for flag in &entry.flags {
         let _ = write!(line, "; {flag}");
     }
+    if let Some(load) = &entry.under_load {
+        let _ = write!(line, "; under {} of load: {}", bit_rate(load.load_bps), sharing(load));
+    }
     line
+}
+
+fn sharing(load: &UnderLoad) -> String {
+    match load.sharing {
+        Sharing::Equal => "both are lost alike".to_owned(),
+        Sharing::StrictPriority => "strict priority (or nine to one and more)".to_owned(),
+        Sharing::StrictlyLast => "strictly last, after best effort".to_owned(),
+        Sharing::Weighted => format!("weighted sharing, {:.2} to 1", load.weight),
+        Sharing::NotLoaded => "the path was not filled".to_owned(),
+    }
 }
 
 /// The subject by what tells it from its control.

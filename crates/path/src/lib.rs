@@ -16,6 +16,7 @@ mod render;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tracer;
+mod vanish;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use finding::{CLASSES, TraceReport, changes, classes, place};
 pub use locate::{Located, common_location, locate, locate_all};
 pub use tracer::Tracer;
+pub use vanish::vanishes;
 
 pub const SCHEMA: &str = "netlat.path/1";
 /// Where traceroute's probes go by tradition: rarely anything listens there.

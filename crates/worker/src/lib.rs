@@ -32,5 +32,5 @@ pub use flow::log::Totals;
 pub use join::{Fingerprint, InvalidJoin, JoinString, Secret, ServerAddress};
 pub use probe::{ProbeConfig, ProbeProgress, probe};
 pub use run::run;
-pub use shaping::{DEFAULT_BUDGET, ShapingOptions, ShapingProgress};
+pub use shaping::{DEFAULT_BUDGET, Load, ShapingOptions, ShapingProgress};
 pub use uplink::Uplink;

@@ -39,6 +39,8 @@ const TRAINS_LOOK: Duration = Duration::from_secs(10);
 pub struct ShapingOptions {
     /// Server ports to compare with its own.
     pub ports: Vec<u16>,
+    /// Also load the path to see who gets it: at the limit that the trains meet, or at this rate in bits per second.
+    pub load: Option<Load>,
     /// Bytes, both ways and in all.
     pub budget_bytes: u64,
     pub alpha: f64,
@@ -52,6 +54,7 @@ impl Default for ShapingOptions {
         let standard = Standard::default();
         ShapingOptions {
             ports: Vec::new(),
+            load: None,
             budget_bytes: DEFAULT_BUDGET,
             alpha: standard.alpha,
             alpha_none: standard.alpha_none,
@@ -59,6 +62,14 @@ impl Default for ShapingOptions {
             least_loss: standard.least_loss,
         }
     }
+}
+
+/// How fast the path is that a contest loads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Load {
+    /// As fast as the limit that the trains meet.
+    AsMet,
+    BitsPerSecond(f64),
 }
 
 /// Where a run stands.
@@ -74,6 +85,10 @@ pub enum ShapingProgress {
     },
     Train {
         classes: usize,
+        kbps: u64,
+    },
+    /// Two classes at once, together at this rate.
+    Contest {
         kbps: u64,
     },
 }
@@ -302,6 +317,54 @@ impl Run<'_> {
         let mut trains = Trains::new(ask, left, left_s);
         trains.leave_out(&blocked);
         self.send_trains(ask, &mut trains, standard, seed, targets, untested, progress).await?;
+        if let Some(load) = self.options.load {
+            let path_bps = match load {
+                Load::AsMet => trains.shared_limit_bps(),
+                Load::BitsPerSecond(bps) => Some(bps),
+            };
+            self.contend(path_bps, &mut trains, standard, seed ^ 0x10ad, targets, untested, progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads the path with each class and best effort at once.
+    #[allow(clippy::too_many_arguments)]
+    async fn contend(
+        &self,
+        path_bps: Option<f64>,
+        trains: &mut Trains,
+        standard: Standard,
+        mut seed: u64,
+        targets: &mut Targets,
+        untested: &mut Vec<String>,
+        progress: &mut impl FnMut(ShapingProgress),
+    ) -> Result<(), WorkerError> {
+        let Some(path_bps) = path_bps else {
+            untested.push("load: the trains met no limit to fill; give the path's rate with --load RATE".to_owned());
+            return Ok(());
+        };
+        let designs = trains.contests(path_bps);
+        if designs.is_empty() {
+            untested.push("load: the rest of budget or time is too little to fill the path".to_owned());
+        }
+        for design in designs {
+            let wire = f64::from(design.size + datagram_overhead(self.family)) * 8.0;
+            progress(ShapingProgress::Contest { kbps: (2.0 * design.rate_pps * wire / 1e3) as u64 });
+            let at_most = Duration::from_secs_f64(f64::from(design.slots) / design.rate_pps + 5.0);
+            let experiment = Experiment { design: Design::Contest(design), standard, seed };
+            seed = seed.wrapping_add(1);
+            match self.open(experiment, None, targets).await? {
+                Ok((id, course)) => {
+                    let begin = Instant::now();
+                    while !course.is_finished() && begin.elapsed() < at_most {
+                        tokio::time::sleep(POLL).await;
+                    }
+                    tokio::time::sleep(TRAIN_SETTLES).await;
+                    self.stop(id);
+                }
+                Err(problem) => untested.push(problem),
+            }
+        }
         Ok(())
     }
 

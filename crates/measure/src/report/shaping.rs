@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use model::control::SessionInfo;
-use model::report::{Differentiation, RateLimit, Verdict};
-use model::shaping::{Design, Experiment, Standard};
+use model::report::{Differentiation, RateLimit, UnderLoad, Verdict};
+use model::shaping::{Arm, Design, Experiment, Standard};
 use model::{Direction, Family, Sample, SampleFlags, SessionId};
 
-use crate::shaping::Observed;
 use crate::shaping::combine::{Verdicts, combine};
 use crate::shaping::judge::{PairJudge, judge_trains};
 use crate::shaping::plan::PairPlan;
+use crate::shaping::{Observed, contest};
 
 /// From this share of rewritten packets of an arm on, what differs may be the host's own doing.
 const LOCAL_SHARE: f64 = 0.1;
@@ -47,7 +47,10 @@ impl Experiments {
             runs.entry((*direction, gathered.family)).or_default().judge(&info, &experiment, &gathered.probes);
         }
         let finish = |run: Run| {
-            let Verdicts { differentiation, rate_limit } = combine(&run.judged, &run.limits, &run.standard);
+            let Verdicts { mut differentiation, rate_limit } = combine(&run.judged, &run.limits, &run.standard);
+            for (subject, control, seen) in &run.contests {
+                contest::apply(&mut differentiation, *subject, *control, seen);
+            }
             (differentiation, rate_limit)
         };
         runs.into_iter().map(|(key, run)| (key, finish(run))).collect()
@@ -58,6 +61,7 @@ impl Experiments {
 struct Run {
     judged: Vec<crate::shaping::judge::Judged>,
     limits: Vec<crate::shaping::judge::ArmLimit>,
+    contests: Vec<(Arm, Arm, UnderLoad)>,
     standard: Standard,
 }
 
@@ -91,6 +95,11 @@ impl Run {
                     }
                 }
                 self.judged.extend(judged);
+            }
+            Design::Contest(design) => {
+                let probes: Vec<Observed> = probes.iter().map(|(observed, _)| *observed).collect();
+                let seen = contest::judge(design, experiment.seed, &probes, &experiment.standard);
+                self.contests.extend(seen.map(|seen| (design.subject, design.control, seen)));
             }
             Design::Trains(design) => {
                 let probes: Vec<Observed> = probes.iter().map(|(observed, _)| *observed).collect();

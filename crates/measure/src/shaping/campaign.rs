@@ -2,8 +2,12 @@
 //! server judges, and what it has judged comes back in here.
 
 use model::report::Verdict;
-use model::shaping::{Arm, DirectionStatus, Hypothesis, PairDesign, Payload, Ports, Purpose, TrainDesign, TrainStatus};
+use model::shaping::{
+    Arm, ContestDesign, DirectionStatus, Hypothesis, PairDesign, Payload, Ports, Purpose, TrainDesign, TrainStatus,
+};
 use model::{DirectionChoice, Dscp};
+
+use super::contest;
 
 /// Between the two probes of a pair.
 const GAP_US: u32 = 1_500;
@@ -30,6 +34,9 @@ const SEARCH_IDLE_MS: u32 = 300;
 const MEASURE_S: f64 = 4.0;
 const OVERLOAD: f64 = 2.0;
 const MEASUREMENTS: u32 = 2;
+/// Of a contest under load, and of what settles after it.
+const CONTEST_S: f64 = 4.0;
+const SETTLE_S: f64 = 4.0;
 /// Larger packets from this rate on, for a sender that makes so many packets a second and no more.
 const LARGE_FROM_BPS: f64 = 3e6;
 const LARGE: u16 = 1_200;
@@ -310,6 +317,31 @@ impl Trains {
                 }
             }
         }
+    }
+
+    /// Limit of best effort that all classes may share, in bits per second of layer 3, if one was met.
+    pub fn shared_limit_bps(&self) -> Option<f64> {
+        self.limits.first().copied().flatten().map(|(rate, _)| rate)
+    }
+
+    /// Contests of the classes with best effort on a path of this rate, as many as the rest of budget and time allow.
+    pub fn contests(&mut self, path_bps: f64) -> Vec<ContestDesign> {
+        let control = self.ask.best_effort();
+        let subjects: Vec<Arm> = self.ask.classes().filter(|arm| self.arms.contains(arm)).collect();
+        let size = if path_bps >= LARGE_FROM_BPS { self.ask.size.max(LARGE) } else { self.ask.size };
+        let rate_pps = contest::ASKED * path_bps / (f64::from(size + self.ask.headers) * 8.0);
+        let slots = (rate_pps * CONTEST_S) as u32;
+        let bytes = self.ask.datagram_bytes(size) * 2.0 * f64::from(slots);
+        let mut designs = Vec::new();
+        for subject in subjects {
+            if rate_pps > MOST_PPS / 2.0 || bytes > self.left || CONTEST_S + SETTLE_S > self.left_s {
+                break;
+            }
+            self.left -= bytes;
+            self.left_s -= CONTEST_S + SETTLE_S;
+            designs.push(ContestDesign { subject, control, rate_pps, slots, size });
+        }
+        designs
     }
 
     /// Waiting for the server's word took so long.

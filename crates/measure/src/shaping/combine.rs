@@ -244,6 +244,7 @@ fn unknown(subject: Arm, control: Arm, standard: &Standard) -> Differentiation {
         location: None,
         pairs: 0,
         seconds: 0.0,
+        under_load: None,
         course: Vec::new(),
         note: "asked by trains only".to_owned(),
     }

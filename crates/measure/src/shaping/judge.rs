@@ -372,6 +372,7 @@ impl Case {
             location: None,
             pairs: self.pairs,
             seconds,
+            under_load: None,
             course: self.course.points.clone(),
             note: self.note(standard, verdict, seconds, diverse && self.hypothesis.ports == Ports::Fresh),
         }

@@ -5,6 +5,7 @@
 pub mod campaign;
 pub mod combine;
 pub mod confidence;
+pub mod contest;
 pub mod evidence;
 pub mod judge;
 pub mod limit;

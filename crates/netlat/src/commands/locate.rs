@@ -1,12 +1,12 @@
-//! Fills `where` of a probe's report: traces toward the server with the marks that were changed on the way up.
+//! Fills `where` of a probe's report: traces toward the server with the marks that were changed or blocked on the way up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use model::report::{Path, Report};
-use model::{Direction, Family};
+use model::report::{Differentiation, Path, Report, Trigger, Verdict};
+use model::{Direction, Dscp, Ecn, Family, Tos};
 use path::{TraceConfig, Tracer};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -29,13 +29,14 @@ impl Locator {
     pub fn fill(&self, report: &mut Report, clock: &net::Clock) {
         let changed = |path: &Path| {
             path.direction == Direction::Up
-                && path.remarking.iter().any(|remarking| !path::changes(remarking).is_empty())
+                && (path.remarking.iter().any(|remarking| !path::changes(remarking).is_empty())
+                    || !blocked(path).is_empty())
         };
         if !report.paths.iter().any(changed) {
             return;
         }
         let Some(tracer) = &self.tracer else {
-            let line = "where: finding the hops between which a mark changes needs CAP_NET_RAW (sudo, or setcap cap_net_raw+ep)";
+            let line = "where: finding the hops between which a mark changes or a class ends needs CAP_NET_RAW (sudo, or setcap cap_net_raw+ep)";
             return report.untested.push(line.to_owned());
         };
         let mut failures = Vec::new();
@@ -65,12 +66,28 @@ fn locate_path(
     port: u16,
     clock: &net::Clock,
 ) -> Result<(), path::PathError> {
-    let changed = path.remarking.iter().map(path::changes).flat_map(BTreeMap::into_keys);
+    let changed = path.remarking.iter().map(path::changes).flat_map(BTreeMap::into_keys).chain(blocked(path));
     let mut config = TraceConfig::new(target, clock.clone());
     config.port = port;
     config.limit = LIMIT;
     config.classes = path::classes(changed.collect::<BTreeSet<_>>());
     let trace = tracer.trace(&config, &AtomicBool::new(false), &mut |_| {})?;
     path::place(path, &trace);
+    for entry in path.differentiation.iter_mut().filter(|entry| is_blocked(entry)) {
+        entry.location = path::vanishes(&trace, mark(entry));
+    }
     Ok(())
+}
+
+/// Classes of datagrams that do not get through for their mark.
+fn blocked(path: &Path) -> Vec<Tos> {
+    path.differentiation.iter().filter(|entry| is_blocked(entry)).map(mark).collect()
+}
+
+fn is_blocked(entry: &Differentiation) -> bool {
+    entry.verdict == Verdict::Blocked && entry.trigger == Some(Trigger::Dscp) && !entry.subject.payload.is_stream()
+}
+
+fn mark(entry: &Differentiation) -> Tos {
+    Tos::new(Dscp::new(entry.subject.dscp).unwrap_or_default(), Ecn::NotEct)
 }

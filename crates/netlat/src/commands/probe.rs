@@ -63,6 +63,7 @@ fn modest(spec: &mut model::TaskSpec, args: &ProbeArgs) {
 fn options(args: &ShapingArgs) -> ShapingOptions {
     ShapingOptions {
         ports: args.ports.iter().flat_map(|range| range.0.iter().copied()).collect(),
+        load: args.load,
         budget_bytes: args.budget.unwrap_or(worker::DEFAULT_BUDGET),
         alpha: args.alpha,
         alpha_none: args.alpha_none,
@@ -103,6 +104,9 @@ impl Line {
                 "comparing in pairs",
                 format!(" {}/{} s at most, {decided} of {of} decided", elapsed.as_secs(), at_most.as_secs()),
             ),
+            ProbeProgress::Shaping(ShapingProgress::Contest { kbps }) => {
+                return self.say(&format!("filling the path with two classes, {kbps} kbit/s"));
+            }
             ProbeProgress::Shaping(ShapingProgress::Train { classes, kbps }) => {
                 return self.say(&format!("trains of {classes} classes at {kbps} kbit/s"));
             }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use model::report::Where;
 use model::{Dscp, Ecn, Family, Tos};
 
-use crate::{Hop, Mark, Misquote, Trace, common_location, locate, locate_all};
+use crate::{Hop, Mark, Misquote, Trace, common_location, locate, locate_all, vanishes};
 
 fn dscp(value: u8) -> Tos {
     Tos::new(Dscp::new(value).unwrap(), Ecn::NotEct)
@@ -178,4 +178,17 @@ fn this_host_is_a_suspect_too() {
     // Where the kernel does not return frames, it is one of two places.
     local.left_with.clear();
     assert_eq!(locate(&local, None)[0].location, between(0, 1));
+}
+
+#[test]
+fn a_class_ends_between_the_last_hop_that_answers_for_it_and_the_next_that_answers_for_best_effort() {
+    let classes = [dscp(BE), dscp(EF)];
+    let (both, best_effort, silent): (&[Tos], &[Tos], &[Tos]) = (&[dscp(BE), dscp(EF)], &[dscp(BE)], &[]);
+    let of = |hops: &[&[Tos]]| vanishes(&trace(&classes, hops, false), dscp(EF));
+    assert_eq!(of(&[both, both, best_effort, best_effort]), Some(between(2, 3)));
+    assert_eq!(of(&[both, silent, best_effort]), Some(between(1, 3)), "a hop that answers nobody says nothing");
+    assert_eq!(of(&[best_effort, best_effort]), Some(between(0, 1)), "at the first hop or before");
+    // All answer, and it does not arrive: it ends at the destination's own hop.
+    assert_eq!(of(&[both, both]), Some(between(2, 3)));
+    assert_eq!(of(&[silent, silent]), None);
 }

@@ -202,6 +202,11 @@ impl Flow {
                 self.thread("recv", move || experiment::receive(&own, &receiving))?;
                 self.thread("pairs", move || experiment::send_pairs(&bench, &design, &sending))
             }
+            Design::Contest(design) => {
+                let (design, own) = (design.clone(), bench.clone());
+                self.thread("recv", move || experiment::receive(&own, &receiving))?;
+                self.thread("contest", move || experiment::send_contest(&bench, &design, &sending))
+            }
             Design::Trains(design) => {
                 let (design, own) = (design.clone(), bench.clone());
                 self.thread("recv", move || experiment::receive(&own, &receiving))?;

@@ -21,7 +21,7 @@ use super::link::Link;
 use queue::LocalQueue;
 
 pub(super) use receive::receive;
-pub(super) use send::{send_pairs, send_trains};
+pub(super) use send::{send_contest, send_pairs, send_trains};
 pub(super) use streams::dispatch;
 
 /// How far an experiment is, and what need not be asked any more.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use measure::shaping::contest;
 use measure::shaping::plan::{PairPlan, SocketId, TrainPlan};
-use model::shaping::{Arm, PairDesign, Payload, TrainDesign};
+use model::shaping::{Arm, ContestDesign, PairDesign, Payload, TrainDesign};
 use model::{SampleFlags, SentHalf, Tos};
 use net::Clock;
 use wire::Ecn;
@@ -53,6 +54,22 @@ pub(in crate::flow) fn send_trains(bench: &Bench, design: &TrainDesign, stop: &F
         let Some(turn) = plan.turn(sequence) else { break };
         // A new source port for every train: a limit of each flow's own starts with a full bucket.
         let id = SocketId { hypothesis: turn.arm_index, block: turn.train + 1, second: false };
+        let Some(port) = sender.port(id, turn.arm) else { continue };
+        if !sender.pace(turn.at_ns, stop) {
+            return;
+        }
+        sender.probe(&port, sequence, turn.arm);
+    }
+    bench.course.finish();
+}
+
+/// Sends both classes at once, each from a source port of its own, until the plan ends or `stop`.
+pub(in crate::flow) fn send_contest(bench: &Bench, design: &ContestDesign, stop: &Flag) {
+    let _ = net::pacing::set_timer_slack(1_000);
+    let mut sender = Sender::new(bench);
+    for sequence in 0..wire::OPENING_MIN {
+        let Some(turn) = contest::turn(design, bench.experiment.seed, sequence) else { break };
+        let id = SocketId { hypothesis: 0, block: 1, second: turn.is_subject };
         let Some(port) = sender.port(id, turn.arm) else { continue };
         if !sender.pace(turn.at_ns, stop) {
             return;
