@@ -55,7 +55,10 @@ fn merge(one_flow: Option<&Judged>, fresh: Option<&Judged>) -> Option<Differenti
     };
     let (per_packet, by_flow) = (&one_flow.finding, &fresh.finding);
     let mut entry;
-    if per_packet.verdict.is_finding() {
+    if let Some(void) = [per_packet, by_flow].into_iter().find(|one| one.verdict == Verdict::Void) {
+        // What this host does to a class it does on every port.
+        entry = void.clone();
+    } else if per_packet.verdict.is_finding() {
         entry = per_packet.clone();
         let more = by_flow.verdict.is_finding() && is_larger(by_flow, per_packet);
         entry.flow_rule = Some(if more { FlowRule::Both } else { FlowRule::PerPacket });
@@ -186,7 +189,8 @@ fn apply_limits(verdicts: &mut Verdicts, arms: &[ArmLimit], standard: &Standard)
         }
     }
     // A limit that hits all classes alike is of the path, and no class's own.
-    verdicts.rate_limit = best_effort.limit.as_ref().map(|limit| RateLimit {
+    let shared = best_effort.limit.map(|limit| with_burst(limit, arms));
+    verdicts.rate_limit = shared.map(|limit| RateLimit {
         kind: limit.kind,
         rate_bps: limit.rate_bps,
         rate_l2_bps: limit.rate_l2_bps,

@@ -13,6 +13,8 @@ use crate::check::check;
 use crate::scenario::Scenario;
 
 const NETLAT: &str = env!("CARGO_BIN_EXE_netlat");
+/// Characters of what was said, in a line of the table.
+const SAID: usize = 90;
 /// Of one lab with all of its cities.
 const LAB_SECONDS: u32 = 1_800;
 
@@ -25,7 +27,7 @@ pub fn scenarios(scenarios: &[Scenario]) -> Vec<String> {
         }
     }
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["kernel scenario", "right", "rate off", "burst off", "probes", "said"]);
+    table.load_style(NOTHING).set_header(["kernel scenario", "right", "rate off", "burst off", "pairs", "said"]);
     let mut missed = Vec::new();
     for (lab, scenarios) in labs {
         let dir = tempfile::tempdir().expect("a directory for reports");
@@ -33,7 +35,7 @@ pub fn scenarios(scenarios: &[Scenario]) -> Vec<String> {
         for scenario in scenarios {
             let report = ran.clone().and_then(|()| read(&report_file(dir.path(), scenario)));
             match report.and_then(|report| verdicts(&report, scenario)) {
-                Ok((verdicts, probes)) => {
+                Ok((verdicts, pairs)) => {
                     let checked = check(scenario, &verdicts);
                     if !checked.right {
                         missed.push(format!("{}: {}", scenario.name, checked.said));
@@ -45,8 +47,8 @@ pub fn scenarios(scenarios: &[Scenario]) -> Vec<String> {
                         if checked.right { "yes" } else { "NO" }.to_owned(),
                         percent(checked.rate_error),
                         percent(checked.burst_error),
-                        probes.to_string(),
-                        checked.said,
+                        pairs.to_string(),
+                        checked.said.chars().take(SAID).collect(),
                     ]);
                 }
                 Err(message) => missed.push(format!("{}: {message}", scenario.name)),
@@ -118,7 +120,7 @@ fn read(file: &Path) -> Result<Report, String> {
     serde_json::from_str(&text).map_err(|error| format!("no report: {error}"))
 }
 
-/// The direction's verdicts and the probes they are from.
+/// The direction's verdicts and the pairs they are from.
 fn verdicts(report: &Report, scenario: &Scenario) -> Result<(Verdicts, u64), String> {
     let wanted = scenario.kernel.as_ref().map(|kernel| kernel.direction.as_str());
     let path = report
@@ -127,5 +129,5 @@ fn verdicts(report: &Report, scenario: &Scenario) -> Result<(Verdicts, u64), Str
         .find(|path| Some(path.direction.name()) == wanted)
         .ok_or("the report has no such direction")?;
     let verdicts = Verdicts { differentiation: path.differentiation.clone(), rate_limit: path.rate_limit.clone() };
-    Ok((verdicts, path.classes.iter().map(|class| class.sent).sum()))
+    Ok((verdicts, path.differentiation.iter().map(|entry| entry.pairs).sum()))
 }
