@@ -75,8 +75,6 @@ def ask(method, path, body=None, expect=None, token=TOKEN):
     except urllib.error.HTTPError as error:
         answer = error
     text = answer.read()
-    if answer.status == 429:
-        raise AssertionError(f"{method} {path}: limited; the configuration is to switch that off")
     check(method, path, answer.status, answer.headers, text)
     if expect is not None:
         assert answer.status == expect, f"{method} {path}: {answer.status} {text[:300]}"
@@ -208,11 +206,7 @@ def main():
     rule = {"on": "rest", "name": "limited", "route": "GET /users/@me",
             "effect": {"kind": "rate-limit", "scope": "shared", "retry_after_ms": 1500}}
     emulator.call("POST", "/faults", rule)
-    try:
-        ask("GET", "/users/@me")
-        raise SystemExit("the rule did not act")
-    except AssertionError:
-        pass
+    ask("GET", "/users/@me", expect=429)
     emulator.call("DELETE", "/faults/limited")
     ask("DELETE", f"/guilds/{guild}/members/{next(u['id'] for u in state['users'] if u['name'] == 'hikari')}")
 
