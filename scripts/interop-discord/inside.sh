@@ -5,8 +5,8 @@ ip link set lo up
 printf 'nameserver 127.0.0.1\n' >"$WORK/resolv.conf"
 mount --bind "$WORK/resolv.conf" "$(readlink -f /etc/resolv.conf)"
 cd "$WORK"
-python=$TOOLS/py/bin/python
-here=$ROOT/scripts/interop-discord
+python=$LIBRARIES/py/bin/python
+here=$HERE
 emulator=
 
 stop() {
@@ -50,8 +50,8 @@ start "$here/emulator.toml"
 run "discord.py, zstd-stream" "$python" "$here/discordpy_bot.py" zstd
 run "discord.py, zlib-stream" "$python" "$here/discordpy_bot.py" zlib
 run "hikari" "$python" "$here/hikari_bot.py"
-run "discord.js" node "$TOOLS/js/discordjs_bot.mjs"
+run "discord.js" node "$LIBRARIES/js/discordjs_bot.mjs"
 # The same without REST limits: every route is asked in a second.
 sed 's/^identify_window_ms = 0$/&\nrest = false/' "$here/emulator.toml" >unlimited.toml
 start unlimited.toml
-run "REST against Discord's description" "$python" "$here/openapi.py" "$ROOT/../shared/data/discord-openapi.json"
+run "REST against Discord's description" "$python" "$here/openapi.py" "$DESCRIPTION"

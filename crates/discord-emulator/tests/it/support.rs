@@ -62,9 +62,17 @@ impl Scene {
         Scene::with("").await
     }
 
-    /// The scene with further configuration in front.
+    /// The scene with further or other fields.
     pub async fn with(extra: &str) -> Scene {
-        Scene::of(&format!("{extra}\n{CONFIG}")).await
+        let mut config: toml::Table = toml::from_str(CONFIG).expect("TOML");
+        for (section, fields) in toml::from_str::<toml::Table>(extra).expect("TOML") {
+            let section = config.entry(section).or_insert_with(|| toml::Table::new().into());
+            match (section, fields) {
+                (toml::Value::Table(section), toml::Value::Table(fields)) => section.extend(fields),
+                (section, fields) => *section = fields,
+            }
+        }
+        Scene::of(&toml::to_string(&config).expect("TOML")).await
     }
 
     pub async fn of(text: &str) -> Scene {
