@@ -19,3 +19,6 @@ else
     echo "fuzz: no nightly compiler; the same bodies under proptest, 20000 cases each"
     PROPTEST_CASES=20000 cargo test -q --locked -p wire --release properties
 fi
+
+echo "fuzz: what the emulated Discord reads from strangers, under proptest"
+PROPTEST_CASES=5000 cargo test -q --locked -p discord-emulator --test it properties

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Crates of the workspace and which of them each may use.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("wire", &[]),
     ("model", &["wire"]),
     ("measure", &["wire", "model"]),
@@ -14,20 +14,21 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("store", &["wire", "model"]),
     ("lab", &["wire", "model", "net"]),
     ("path", &["wire", "model", "net"]),
+    ("discord-emulator", &[]),
     ("server", &["wire", "model", "measure", "net", "path", "store"]),
     ("worker", &["wire", "model", "measure", "net", "path"]),
-    ("netlat", &["wire", "model", "measure", "net", "path", "store", "lab", "server", "worker"]),
+    ("netlat", &["wire", "model", "measure", "net", "path", "store", "lab", "server", "worker", "discord-emulator"]),
 ];
 
 /// Libraries that some crates alone may use.
 const ONLY_IN: [(&str, &[&str]); 7] = [
     ("rusqlite", &["store"]),
     ("parquet", &["store"]),
-    ("axum", &["server"]),
+    ("axum", &["server", "discord-emulator"]),
     ("clap", &["netlat"]),
     ("reqwest", &["worker"]),
     ("libc", &["net"]),
-    ("tokio", &["server", "worker", "netlat"]),
+    ("tokio", &["server", "worker", "netlat", "discord-emulator"]),
 ];
 
 fn direct_dependencies() -> BTreeMap<String, BTreeSet<String>> {
