@@ -6,6 +6,7 @@
 
 mod random;
 
+pub mod applications;
 pub mod clock;
 pub mod delay;
 pub mod join;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use model::control::{Enroll, Enrolled, ProbePorts, SessionGrant, SessionInfo, SessionRequest, Upload, Uploaded};
-use model::{Report, SessionId, Task, TaskId, UnixNanos, WorkerName};
+use model::report::Application;
+use model::{Cursor, RecordSubmission, RecordsAccepted, Report, SessionId, Task, TaskId, UnixNanos, WorkerName};
 use serde::{Deserialize, Serialize};
 use store::{SessionKeys, SessionPlan};
 use tokio::sync::{Semaphore, oneshot};
@@ -306,6 +307,30 @@ impl Coordinator {
         let built = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             crate::report::build(&dir, worker.as_ref(), Some(since), now)
+        });
+        Ok(built.await.map_err(|_| busy())??)
+    }
+
+    /// Keeps checked records; answered once they are in the store.
+    pub(crate) async fn submit(&self, submission: RecordSubmission) -> Result<RecordsAccepted, Refusal> {
+        self.call(move |ingest| Ok(ingest.store.submit(&submission)?)).await
+    }
+
+    pub(crate) async fn cursors(&self) -> Result<Vec<Cursor>, Refusal> {
+        self.call(|ingest| Ok(ingest.store.cursors()?)).await
+    }
+
+    pub(crate) async fn applications(
+        &self,
+        worker: Option<WorkerName>,
+        since: UnixNanos,
+    ) -> Result<Vec<Application>, Refusal> {
+        let busy = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned());
+        let permit = self.reports.clone().acquire_owned().await.map_err(|_| busy())?;
+        let dir = self.data_dir.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            crate::report::applications_of(&dir, worker.as_ref(), Some(since))
         });
         Ok(built.await.map_err(|_| busy())??)
     }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use model::report::{Report, SCHEMA};
+use model::report::{Application, Media, Report, SCHEMA};
 use model::{Sample, UnixNanos, WorkerName};
-use store::{Reader, SampleQuery, SessionQuery};
+use store::{Reader, RecordQuery, SampleQuery, SessionQuery};
 
 use crate::ServerError;
 
@@ -29,14 +29,40 @@ pub fn build(
         let built = measure::build_paths(&row.name, &source, &info, &config).map_err(ServerError::Samples)?;
         paths.extend(built);
     }
+    let (applications, media) = applications(&reader, worker, since)?;
     Ok(Report {
         schema: SCHEMA.to_owned(),
         generated_at: rfc3339(now),
         paths,
-        applications: Vec::new(),
-        media: Vec::new(),
+        applications,
+        media,
         untested: Vec::new(),
     })
+}
+
+/// The applications' part alone, which needs no samples.
+pub fn applications_of(
+    data_dir: &Path,
+    worker: Option<&WorkerName>,
+    since: Option<UnixNanos>,
+) -> Result<Vec<Application>, ServerError> {
+    Ok(applications(&Reader::open(data_dir)?, worker, since)?.0)
+}
+
+fn applications(
+    reader: &Reader,
+    worker: Option<&WorkerName>,
+    since: Option<UnixNanos>,
+) -> Result<(Vec<Application>, Vec<Media>), ServerError> {
+    let query =
+        RecordQuery { worker: worker.cloned(), since_us: since.map(model::record::micros), ..RecordQuery::default() };
+    let mut all = measure::applications::Applications::default();
+    reader.records(&query, &mut |record| {
+        all.add(&record);
+        true
+    })?;
+    // Names of media hosts are the matter of whoever knows Discord: the caller names their cities.
+    Ok(all.finish(&|_| None))
 }
 
 struct WorkerSamples<'a> {

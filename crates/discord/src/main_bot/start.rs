@@ -1,0 +1,147 @@
+//! A main bot's start: who am I, which guild, which channel; patient where Discord is away, final where it refuses.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use model::BootId;
+
+use crate::api::Page;
+use crate::error::BotError;
+use crate::gateway::Gateway;
+use crate::journal::Journal;
+use crate::main_bot::echo::Echoes;
+use crate::main_bot::{MainBot, MainBotConfig, gateway_config};
+use crate::place;
+use crate::recorder::Recorder;
+use crate::rest::{Rest, RestConfig, RestError, Trust};
+use crate::snowflake::Snowflake;
+use crate::stall::Stalls;
+use crate::vitals::Vitals;
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+pub(super) struct Started {
+    pub(super) bot: Arc<MainBot>,
+    pub(super) gateway: Gateway,
+    _lock: File,
+}
+
+pub(super) async fn start(config: MainBotConfig, trust: Trust) -> Result<Started, BotError> {
+    let lock = claim(&config.data_dir)?;
+    let path = config.data_dir.join("journal.jsonl");
+    let journal = Journal::open(&path).map_err(|source| BotError::Data { path, source })?;
+    let rest = Rest::new(RestConfig {
+        endpoint: config.api.clone(),
+        token: config.token.token.clone(),
+        trust,
+        clock: config.clock.clone(),
+        timeout: TIMEOUT,
+    });
+    let (me, channel) = patiently(|| place_of(&rest, &config)).await?;
+    let boot = BootId(fastrand::u64(1..));
+    let gateway = Gateway::new(gateway_config(&config));
+    let target = config.gateway.as_ref().map_or("gateway.discord.gg".to_owned(), |endpoint| endpoint.host.clone());
+    let recorder = Recorder::new(config.worker.clone(), boot, journal, Stalls::default());
+    let started_us = model::record::micros(config.clock.now());
+    let vitals = Vitals {
+        rest,
+        recorder,
+        clock: config.clock,
+        pace: config.pace,
+        channel,
+        gateway_target: target,
+        settings: Mutex::default(),
+        peers: Mutex::default(),
+    };
+    let echoes = Mutex::new(Echoes::default());
+    let bot = Arc::new(MainBot {
+        vitals,
+        me,
+        started_us,
+        boot,
+        steered_by: config.steered_by,
+        receiver: config.receiver,
+        echoes,
+        latest: Mutex::default(),
+    });
+    // A process that was killed may have posted what its journal still holds.
+    if bot.vitals.recorder.backlog() > 0 {
+        patiently(async || Ok(bot.reconcile().await?)).await?;
+    }
+    // What the task board said while this bot was away: the newest word counts.
+    let newest =
+        patiently(async || Ok(bot.vitals.rest.messages(channel, Page::Newest, crate::api::PAGE).await?)).await?;
+    let _ = newest.iter().rev().any(|message| bot.obey(message));
+    tracing::info!("main bot of worker {}: user {me}, channel {channel}", config.worker);
+    Ok(Started { bot, gateway, _lock: lock })
+}
+
+async fn place_of(rest: &Rest, config: &MainBotConfig) -> Result<(Snowflake, Snowflake), BotError> {
+    let me = rest.me().await?.id;
+    let guild = place::guild(rest, config.guild).await?;
+    let topic = format!("Latencies measured from {}. Written and read by netlat.", config.worker);
+    let channel = place::text_channel(rest, guild, config.worker.as_str(), &topic).await?;
+    Ok((me, channel))
+}
+
+/// Tries until it succeeds or fails for good; longer and longer pauses, one line at the first failure.
+pub(crate) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, BotError>) -> Result<T, BotError> {
+    let mut pause = Duration::from_secs(1);
+    let mut complained = false;
+    loop {
+        match attempt().await {
+            Err(error) if is_away(&error) => {
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!("{error}; trying again until it answers");
+                }
+                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Waiting may repair it: Discord, or the deployment, is away.
+pub(crate) fn is_away(error: &BotError) -> bool {
+    match error {
+        BotError::Rest(error) => error.is_transient(),
+        BotError::Deployment(_) => true,
+        _ => false,
+    }
+}
+
+/// Makes the directory (0700) where it is missing and takes it for this process.
+pub(crate) fn claim(dir: &Path) -> Result<File, BotError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BotError::Data { path, source }
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
+    let path = dir.join("bot.lock");
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BotError::Locked { path: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(&path)(error)),
+    }
+}
+
+impl MainBot {
+    /// An error in the words of permissions, where it is one.
+    pub(super) fn explain(&self, error: RestError) -> BotError {
+        match error {
+            RestError::Forbidden { call, code, message } => {
+                tracing::error!("{call}: {message} (code {code})");
+                BotError::ChannelPermission { channel: self.vitals.channel }
+            }
+            RestError::Refused { status: 404, .. } => BotError::ChannelGone { channel: self.vitals.channel },
+            error => error.into(),
+        }
+    }
+}
