@@ -6,27 +6,28 @@ use std::path::Path;
 use std::process::Command;
 
 /// Crates of the workspace and which of them each may use.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("wire", &[]),
     ("model", &["wire"]),
     ("measure", &["wire", "model"]),
     ("net", &["wire", "model"]),
     ("store", &["wire", "model"]),
     ("lab", &["wire", "model", "net"]),
+    ("discord-emulator", &[]),
     ("server", &["wire", "model", "measure", "net", "store"]),
     ("worker", &["wire", "model", "measure", "net"]),
-    ("netlat", &["wire", "model", "measure", "net", "store", "lab", "server", "worker"]),
+    ("netlat", &["wire", "model", "measure", "net", "store", "lab", "server", "worker", "discord-emulator"]),
 ];
 
 /// Libraries that some crates alone may use.
 const ONLY_IN: [(&str, &[&str]); 7] = [
     ("rusqlite", &["store"]),
     ("parquet", &["store"]),
-    ("axum", &["server"]),
+    ("axum", &["server", "discord-emulator"]),
     ("clap", &["netlat"]),
     ("reqwest", &["worker"]),
     ("libc", &["net"]),
-    ("tokio", &["server", "worker", "netlat"]),
+    ("tokio", &["server", "worker", "netlat", "discord-emulator"]),
 ];
 
 fn direct_dependencies() -> BTreeMap<String, BTreeSet<String>> {

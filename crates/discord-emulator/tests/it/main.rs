@@ -1,0 +1,4 @@
+//! The emulator from outside, over sockets on loopback.
+
+mod support;
+mod twilight;

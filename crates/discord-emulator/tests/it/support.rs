@@ -1,0 +1,93 @@
+//! A small Discord for tests: one guild with text and voice channels, a user, and two bots.
+
+use std::time::Duration;
+
+use discord_emulator::{Config, Emulator, Handle, Snowflake};
+
+pub const CONFIG: &str = r#"
+[gateway]
+heartbeat_interval_ms = 2000
+
+[limits]
+identify_window_ms = 0
+
+[[application]]
+name = "reader"
+token = "reader-token"
+intents = ["MESSAGE_CONTENT", "GUILD_MEMBERS"]
+
+[[application]]
+name = "plain"
+token = "plain-token"
+
+[[user]]
+name = "alice"
+
+[[guild]]
+name = "home"
+owner = "alice"
+
+[[guild.member]]
+name = "reader"
+permissions = ["MANAGE_CHANNELS", "MANAGE_MESSAGES", "MANAGE_ROLES"]
+
+[[guild.member]]
+name = "plain"
+
+[[guild.channel]]
+name = "general"
+
+[[guild.channel]]
+name = "secret"
+
+[[guild.channel.overwrite]]
+target = "plain"
+deny = ["VIEW_CHANNEL"]
+
+[[guild.channel]]
+name = "Lounge"
+kind = "voice"
+"#;
+
+pub struct Scene {
+    pub emulator: Emulator,
+    pub handle: Handle,
+    pub guild: Snowflake,
+    pub general: Snowflake,
+    pub alice: Snowflake,
+}
+
+impl Scene {
+    pub async fn start() -> Scene {
+        Scene::with("").await
+    }
+
+    /// The scene with further configuration in front.
+    pub async fn with(extra: &str) -> Scene {
+        Scene::of(&format!("{extra}\n{CONFIG}")).await
+    }
+
+    pub async fn of(text: &str) -> Scene {
+        let config = Config::parse(text, "test").expect("the configuration is right");
+        let emulator = Emulator::start(config).await.expect("starts");
+        let handle = emulator.handle();
+        let guild = handle.guild("home").expect("configured");
+        let general = handle.channel(guild, "general").expect("configured");
+        let alice = handle.user("alice").expect("configured");
+        Scene { emulator, handle, guild, general, alice }
+    }
+
+    pub fn host(&self) -> String {
+        self.emulator.addresses().api[0].to_string()
+    }
+
+    pub fn api(&self, path: &str) -> String {
+        format!("http://{}/api/v10{path}", self.host())
+    }
+}
+
+/// A test that hangs fails; nothing else depends on it.
+pub async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(30);
+    tokio::time::timeout(limit, future).await.unwrap_or_else(|_| panic!("{what}: nothing within {limit:?}"))
+}
