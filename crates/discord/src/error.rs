@@ -44,6 +44,8 @@ pub enum BotError {
     ChannelPermission { channel: Snowflake },
     #[error("channel {channel} is gone: start the bot again to have it made anew")]
     ChannelGone { channel: Snowflake },
+    #[error("the gateway gave no session within {} s: is it Discord's address, and does a proxy or firewall let WebSockets through?", .0.as_secs())]
+    NoSession(std::time::Duration),
     #[error(
         "messages of known authors come without their content: enable Message Content Intent in the developer portal under Bot, Privileged Gateway Intents"
     )]

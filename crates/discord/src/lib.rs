@@ -18,11 +18,13 @@ pub mod recorder;
 pub mod rest;
 pub mod secret;
 pub mod server_bot;
+pub mod setup;
 pub mod snowflake;
 pub mod stall;
 pub mod tokens;
 pub mod types;
 mod vitals;
+mod voice;
 
 pub use error::BotError;
 pub use snowflake::Snowflake;

@@ -19,6 +19,9 @@ pub struct GuildSummary {
     pub id: Snowflake,
     #[serde(default)]
     pub name: String,
+    /// The bot's own in the guild, a decimal string.
+    #[serde(default)]
+    pub permissions: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use model::control::{Enroll, ErrorBody, SessionRequest, TaskList, Upload};
-use model::deployment::{ApplicationList, CursorList};
+use model::deployment::{ApplicationList, CsvExport, CursorList};
 use model::{RecordSubmission, RecordsAccepted, Report, TaskSpec, UnixNanos, WorkerName};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/api/v1/admin/records", post(records))
         .route("/api/v1/admin/cursors", get(cursors))
         .route("/api/v1/admin/applications", get(applications))
+        .route("/api/v1/admin/records.csv", get(csv))
         .route("/api/v1/admin/join", post(join))
         .route("/api/v1/admin/status", get(status))
         .route("/api/v1/admin/tasks", get(tasks).post(add_task))
@@ -267,6 +268,14 @@ async fn applications(
 ) -> Result<Json<ApplicationList>, Refusal> {
     let since = UnixNanos(query.since_us.saturating_mul(1000));
     Ok(Json(ApplicationList { applications: api.coordinator.applications(query.worker, since).await? }))
+}
+
+async fn csv(
+    State(api): State<Api>,
+    _: Admin,
+    Query(query): Query<ApplicationsQuery>,
+) -> Result<Json<CsvExport>, Refusal> {
+    Ok(Json(CsvExport { csv: api.coordinator.csv(query.since_us).await? }))
 }
 
 /// `POST /api/v1/admin/join`.

@@ -335,6 +335,19 @@ impl Coordinator {
         Ok(built.await.map_err(|_| busy())??)
     }
 
+    pub(crate) async fn csv(&self, since_us: i64) -> Result<String, Refusal> {
+        let busy = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned());
+        let permit = self.reports.clone().acquire_owned().await.map_err(|_| busy())?;
+        let dir = self.data_dir.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            crate::report::csv_of(&dir, since_us)
+        });
+        let too_long = "that is more than 8 MiB: ask for less, or use `netlat export --dataset discord` on the server";
+        let csv = written.await.map_err(|_| busy())??;
+        csv.ok_or_else(|| Refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_long", too_long.to_owned()))
+    }
+
     pub(crate) async fn status(&self) -> Result<Status, Refusal> {
         let dir = self.data_dir.clone();
         let read = tokio::task::spawn_blocking(move || store::Reader::open(&dir)?.counters()).await;

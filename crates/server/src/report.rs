@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use model::deployment::LONGEST_CSV;
 use model::report::{Application, Media, Report, SCHEMA};
 use model::{Sample, UnixNanos, WorkerName};
-use store::{Reader, RecordQuery, SampleQuery, SessionQuery};
+use store::{ExportFormat, Reader, RecordQuery, SampleQuery, SessionQuery};
 
 use crate::ServerError;
 
@@ -63,6 +64,34 @@ fn applications(
     })?;
     // Names of media hosts are the matter of whoever knows Discord: the caller names their cities.
     Ok(all.finish(&|_| None))
+}
+
+/// Records since a moment as CSV. `None` if that is longer than may be handed out in one piece.
+pub fn csv_of(data_dir: &Path, since_us: i64) -> Result<Option<String>, ServerError> {
+    let query = RecordQuery { since_us: Some(since_us), ..RecordQuery::default() };
+    let mut out = Bounded(Vec::new());
+    match Reader::open(data_dir)?.export_records_to(ExportFormat::Csv, &query, &mut out) {
+        // Records are printable ASCII.
+        Ok(_) => Ok(String::from_utf8(out.0).ok()),
+        Err(_) if out.0.len() >= LONGEST_CSV => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses what goes beyond [`LONGEST_CSV`].
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = LONGEST_CSV - self.0.len();
+        let taken = bytes.len().min(room);
+        self.0.extend_from_slice(&bytes[..taken]);
+        if taken < bytes.len() { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 struct WorkerSamples<'a> {

@@ -87,6 +87,7 @@ pub struct Gateway {
 
 /// A connection that lived shorter was no success.
 const SHORT: Duration = Duration::from_secs(10);
+const FLUSH: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Gateway {
@@ -152,6 +153,14 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// Gives commands that were just handed over a moment to be sent; what comes meanwhile is left out.
+    pub async fn flush(&mut self) {
+        let _ = tokio::time::timeout(FLUSH, async {
+            while let Ok(Signal::Event { .. } | Signal::Beat(_)) = self.next().await {}
+        })
+        .await;
     }
 
     fn read(&mut self, text: &str, at: Instant, received_at: UnixNanos) -> Option<Signal> {

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use model::{BootId, TaskReceiver, WorkerName};
 use net::Clock;
+use tokio::sync::mpsc;
 use twilight_gateway::Intents;
 
 use crate::batch::{Batch, NotABatch};
@@ -28,6 +29,7 @@ use crate::snowflake::Snowflake;
 use crate::tokens::Chosen;
 use crate::types::Message;
 use crate::vitals::{Pace, Vitals};
+use crate::voice::Voice;
 
 pub struct MainBotConfig {
     pub worker: WorkerName,
@@ -44,6 +46,8 @@ pub struct MainBotConfig {
     /// Of this bot alone.
     pub data_dir: PathBuf,
     pub pace: Pace,
+    /// Stay in a voice channel, to measure voice servers.
+    pub voice: bool,
     pub clock: Clock,
 }
 
@@ -58,9 +62,10 @@ pub async fn run(config: MainBotConfig, shutdown: impl Future<Output = ()>) -> R
     };
     let bot = started.bot.clone();
     let ended = tokio::select! {
-        ended = bot.listen(&mut started.gateway) => Some(ended),
+        ended = bot.listen(&mut started.gateway, &started.voice_events) => Some(ended),
         error = bot.vitals.probe() => Some(bot.explain(error)),
         ended = bot.post_forever() => Some(ended),
+        () = stay_in_voice(started.voice.as_mut(), &bot.vitals) => None,
         () = bot.vitals.connect_forever() => None,
         () = bot.vitals.recorder.stalls.watch() => None,
         () = &mut shutdown => None,
@@ -68,9 +73,20 @@ pub async fn run(config: MainBotConfig, shutdown: impl Future<Output = ()>) -> R
     match ended {
         Some(error) => Err(error),
         None => {
+            if let Some(voice) = &started.voice {
+                voice.leave();
+                started.gateway.flush().await;
+            }
             bot.last_post().await;
             Ok(())
         }
+    }
+}
+
+async fn stay_in_voice(voice: Option<&mut Voice>, vitals: &Vitals) {
+    match voice {
+        Some(voice) => voice.run(vitals).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -88,7 +104,7 @@ struct MainBot {
 }
 
 impl MainBot {
-    async fn listen(&self, gateway: &mut Gateway) -> BotError {
+    async fn listen(&self, gateway: &mut Gateway, voice: &mpsc::Sender<Event>) -> BotError {
         let mut was_lost = false;
         loop {
             match gateway.next().await {
@@ -97,10 +113,17 @@ impl MainBot {
                     if matches!(*event, Event::Ready(_) | Event::Resumed) && std::mem::take(&mut was_lost) {
                         tracing::info!("the gateway's session stands again");
                     }
-                    if let Event::MessageCreate(message) = *event
-                        && let Err(error) = self.heard(&message, at)
-                    {
-                        return error;
+                    match *event {
+                        Event::MessageCreate(message) => {
+                            if let Err(error) = self.heard(&message, at) {
+                                return error;
+                            }
+                        }
+                        // Nobody listens where voice is not measured.
+                        event @ (Event::VoiceStateUpdate(_) | Event::VoiceServerUpdate(_)) => {
+                            let _ = voice.try_send(event);
+                        }
+                        _ => {}
                     }
                 }
                 Ok(Signal::Lost) => {

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::BootId;
+use tokio::sync::mpsc;
 
 use crate::api::Page;
 use crate::error::BotError;
-use crate::gateway::Gateway;
+use crate::gateway::{Event, Gateway};
 use crate::journal::Journal;
 use crate::main_bot::echo::Echoes;
 use crate::main_bot::{MainBot, MainBotConfig, gateway_config};
@@ -19,14 +20,20 @@ use crate::recorder::Recorder;
 use crate::rest::{Rest, RestConfig, RestError, Trust};
 use crate::snowflake::Snowflake;
 use crate::stall::Stalls;
+use crate::types::VOICE;
 use crate::vitals::Vitals;
+use crate::voice::{Seat, Voice};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Few come, and a bot that does not read them measures no voice.
+const VOICE_EVENTS: usize = 32;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Started {
     pub(super) bot: Arc<MainBot>,
     pub(super) gateway: Gateway,
+    pub(super) voice: Option<Voice>,
+    pub(super) voice_events: mpsc::Sender<Event>,
     _lock: File,
 }
 
@@ -37,11 +44,14 @@ pub(super) async fn start(config: MainBotConfig, trust: Trust) -> Result<Started
     let rest = Rest::new(RestConfig {
         endpoint: config.api.clone(),
         token: config.token.token.clone(),
-        trust,
+        trust: trust.clone(),
         clock: config.clock.clone(),
         timeout: TIMEOUT,
     });
-    let (me, channel) = patiently(|| place_of(&rest, &config)).await?;
+    let place = patiently(|| place_of(&rest, &config)).await?;
+    let Place { me, channel, .. } = place;
+    let tls = config.api.tls;
+    let worker = config.worker.clone();
     let boot = BootId(fastrand::u64(1..));
     let gateway = Gateway::new(gateway_config(&config));
     let target = config.gateway.as_ref().map_or("gateway.discord.gg".to_owned(), |endpoint| endpoint.host.clone());
@@ -76,16 +86,31 @@ pub(super) async fn start(config: MainBotConfig, trust: Trust) -> Result<Started
     let newest =
         patiently(async || Ok(bot.vitals.rest.messages(channel, Page::Newest, crate::api::PAGE).await?)).await?;
     let _ = newest.iter().rev().any(|message| bot.obey(message));
-    tracing::info!("main bot of worker {}: user {me}, channel {channel}", config.worker);
-    Ok(Started { bot, gateway, _lock: lock })
+    tracing::info!("main bot of worker {}: user {me}, channel {channel}", worker);
+    let (voice_events, events) = mpsc::channel(VOICE_EVENTS);
+    let seat = place.voice.map(|channel| Seat { guild: place.guild, channel, me, tls });
+    let sender = gateway.sender();
+    let voice = seat.map(|seat| Voice { seat, trust, sender, events });
+    Ok(Started { bot, gateway, voice, voice_events, _lock: lock })
 }
 
-async fn place_of(rest: &Rest, config: &MainBotConfig) -> Result<(Snowflake, Snowflake), BotError> {
+struct Place {
+    me: Snowflake,
+    guild: Snowflake,
+    channel: Snowflake,
+    voice: Option<Snowflake>,
+}
+
+async fn place_of(rest: &Rest, config: &MainBotConfig) -> Result<Place, BotError> {
     let me = rest.me().await?.id;
     let guild = place::guild(rest, config.guild).await?;
     let topic = format!("Latencies measured from {}. Written and read by netlat.", config.worker);
     let channel = place::text_channel(rest, guild, config.worker.as_str(), &topic).await?;
-    Ok((me, channel))
+    let voice = match config.voice {
+        true => Some(place::channel(rest, guild, place::VOICE_NAME, VOICE, "").await?),
+        false => None,
+    };
+    Ok(Place { me, guild, channel, voice })
 }
 
 /// Tries until it succeeds or fails for good; longer and longer pauses, one line at the first failure.

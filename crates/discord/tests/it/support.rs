@@ -110,6 +110,7 @@ impl Scene {
             receiver: None,
             data_dir: self.data.path().join(worker),
             pace: quick(),
+            voice: false,
             clock: net::Clock::identity(),
         }
     }
