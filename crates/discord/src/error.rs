@@ -28,6 +28,8 @@ pub enum BotError {
         "another main bot posts for worker {worker} (boot {boot}), and it was first: stop one of the two, or give this one another --name"
     )]
     SecondBot { worker: WorkerName, boot: String },
+    #[error("a worker cannot be called {0}, which is the task board's channel: give another --name")]
+    ReservedName(WorkerName),
     #[error("the bot is in no guild: open the invite link that `netlat bot setup` prints")]
     NoGuild,
     #[error("the bot is not in guild {0}: check the id, or open the invite link that `netlat bot setup` prints")]

@@ -22,6 +22,7 @@ pub mod setup;
 pub mod snowflake;
 pub mod stall;
 pub mod tokens;
+pub mod turns;
 pub mod types;
 mod vitals;
 mod voice;

@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn the_first_missing_permission_is_named() {
-        let guild = |bits: u64| GuildSummary { id: Snowflake(1), name: String::new(), permissions: Some(bits.to_string()) };
+        let guild =
+            |bits: u64| GuildSummary { id: Snowflake(1), name: String::new(), permissions: Some(bits.to_string()) };
         assert!(check_permissions(&guild(permissions())).is_ok() && check_permissions(&guild(ADMINISTRATOR)).is_ok());
         let error = check_permissions(&guild(permissions() & !(1 << 16))).unwrap_err().to_string();
         assert!(error.contains("Read Message History"), "{error}");

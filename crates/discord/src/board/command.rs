@@ -268,7 +268,6 @@ mod tests {
         .unwrap();
         let slash = Command::of_interaction(&data).unwrap();
         assert_eq!(text("!netlat start worker=nyc1 kinds=rtp,udp duration=10m"), Ok(slash.clone()));
-        assert_eq!(text("<@!5> start nyc1 kinds=rtp,udp duration=10m").is_err(), true, "a bare word there is the id");
         let Command::Start { worker, spec, .. } = slash else { panic!("a start") };
         assert_eq!(worker.unwrap().as_str(), "nyc1");
         assert_eq!((spec.kinds, spec.duration), (vec![Kind::Rtp, Kind::Udp], Duration::Seconds(600)));

@@ -71,6 +71,8 @@ pub enum GatewayEnd {
 }
 
 pub struct Gateway {
+    config: GatewayConfig,
+    endpoint: Endpoint,
     shard: Shard,
     clock: Clock,
     sockets: Sockets,
@@ -85,6 +87,11 @@ pub struct Gateway {
     unreadable: u64,
 }
 
+fn shard(config: &GatewayConfig, endpoint: &Endpoint) -> Shard {
+    let builder = ConfigBuilder::new(format!("Bot {}", config.token.reveal()), config.intents);
+    Shard::with_config(ShardId::ONE, builder.proxy_url(endpoint.websocket()).build())
+}
+
 /// A connection that lived shorter was no success.
 const SHORT: Duration = Duration::from_secs(10);
 const FLUSH: Duration = Duration::from_millis(300);
@@ -93,18 +100,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 impl Gateway {
     /// Needs [`crate::rest::Trust::load`] to have succeeded before.
     pub fn new(config: GatewayConfig) -> Gateway {
-        let mut builder = ConfigBuilder::new(format!("Bot {}", config.token.reveal()), config.intents);
-        let endpoint = config.endpoint.unwrap_or(Endpoint {
+        let endpoint = config.endpoint.clone().unwrap_or(Endpoint {
             tls: true,
             host: "gateway.discord.gg".to_owned(),
             port: 443,
             prefix: String::new(),
         });
-        builder = builder.proxy_url(endpoint.websocket());
         Gateway {
-            shard: Shard::with_config(ShardId::ONE, builder.build()),
-            clock: config.clock,
-            sockets: Sockets::new(endpoint),
+            shard: shard(&config, &endpoint),
+            sockets: Sockets::new(endpoint.clone()),
+            clock: config.clock.clone(),
+            config,
+            endpoint,
             interval: Duration::ZERO,
             began: None,
             short: 0,
@@ -182,7 +189,16 @@ impl Gateway {
                 tracing::debug!("the gateway asks for a new connection");
                 Some(Signal::Lost)
             }
-            Frame::Event(event) => Some(Signal::Event { event, at, received_at }),
+            Frame::Event(event) => {
+                // The library would give up the whole process over an address it cannot read.
+                if self.shard.resume_url().is_some_and(|url| url.parse::<Endpoint>().is_err()) {
+                    tracing::warn!("the gateway gave an address for resuming that is none; beginning anew");
+                    self.shard = shard(&self.config, &self.endpoint);
+                    self.slow_down(SHORT);
+                    return Some(Signal::Lost);
+                }
+                Some(Signal::Event { event, at, received_at })
+            }
             Frame::Other => None,
             Frame::Unreadable(what) => {
                 self.unreadable += 1;

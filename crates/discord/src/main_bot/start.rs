@@ -20,11 +20,14 @@ use crate::recorder::Recorder;
 use crate::rest::{Rest, RestConfig, RestError, Trust};
 use crate::snowflake::Snowflake;
 use crate::stall::Stalls;
+use crate::turns::Want;
 use crate::types::VOICE;
 use crate::vitals::Vitals;
 use crate::voice::{Seat, Voice};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
+const TURN_POLL: Duration = Duration::from_secs(1);
+const TURN_PATIENCE: Duration = Duration::from_secs(30);
 /// Few come, and a bot that does not read them measures no voice.
 const VOICE_EVENTS: usize = 32;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -38,6 +41,9 @@ pub(super) struct Started {
 }
 
 pub(super) async fn start(config: MainBotConfig, trust: Trust) -> Result<Started, BotError> {
+    if config.worker.as_str() == place::CONTROL_NAME {
+        return Err(BotError::ReservedName(config.worker));
+    }
     let lock = claim(&config.data_dir)?;
     let path = config.data_dir.join("journal.jsonl");
     let journal = Journal::open(&path).map_err(|source| BotError::Data { path, source })?;
@@ -50,7 +56,7 @@ pub(super) async fn start(config: MainBotConfig, trust: Trust) -> Result<Started
     });
     let place = patiently(|| place_of(&rest, &config)).await?;
     let Place { me, channel, .. } = place;
-    let tls = config.api.tls;
+    let (tls, is_shared) = (config.api.tls, config.token.shared);
     let worker = config.worker.clone();
     let boot = BootId(fastrand::u64(1..));
     let gateway = Gateway::new(gateway_config(&config));
@@ -87,11 +93,30 @@ pub(super) async fn start(config: MainBotConfig, trust: Trust) -> Result<Started
         patiently(async || Ok(bot.vitals.rest.messages(channel, Page::Newest, crate::api::PAGE).await?)).await?;
     let _ = newest.iter().rev().any(|message| bot.obey(message));
     tracing::info!("main bot of worker {}: user {me}, channel {channel}", worker);
+    if is_shared {
+        wait_for_identify(&bot).await;
+    }
     let (voice_events, events) = mpsc::channel(VOICE_EVENTS);
     let seat = place.voice.map(|channel| Seat { guild: place.guild, channel, me, tls });
     let sender = gateway.sender();
-    let voice = seat.map(|seat| Voice { seat, trust, sender, events });
+    let turns = is_shared.then(|| bot.vitals.recorder.worker.clone());
+    let voice = seat.map(|seat| Voice { seat, trust, sender, events, turns });
     Ok(Started { bot, gateway, voice, voice_events, _lock: lock })
+}
+
+/// Bots that share a token log in one after the other, as the server bot says. Where there is none, chance keeps them apart,
+/// and the gateway's own refusal (op 9) after that.
+async fn wait_for_identify(bot: &MainBot) {
+    let Vitals { rest, recorder, channel, .. } = &bot.vitals;
+    match rest.turn(*channel, &recorder.worker, Want::Identify, TURN_POLL, TURN_PATIENCE).await {
+        Ok(Some(message)) => {
+            if let Err(error) = rest.delete(*channel, message).await {
+                tracing::debug!("{error}");
+            }
+        }
+        Ok(None) => tracing::info!("no server bot grants turns; logging in without"),
+        Err(error) => tracing::debug!("{error}"),
+    }
 }
 
 struct Place {

@@ -110,7 +110,7 @@ impl Rest {
         let mut wait = Duration::ZERO;
         let (mut failures, mut refusals, mut stale) = (0, 0, false);
         loop {
-            wait += self.turn(call, wait).await?;
+            wait += self.wait_for_limits(call, wait).await?;
             let failure = match self.exchange(call).await {
                 Ok(mut answered) => {
                     answered.timing.wait = wait;
@@ -143,7 +143,7 @@ impl Rest {
     }
 
     /// Waits for the limits; answers with how long that took.
-    async fn turn(&self, call: &Call, waited: Duration) -> Result<Duration, RestError> {
+    async fn wait_for_limits(&self, call: &Call, waited: Duration) -> Result<Duration, RestError> {
         let began = Instant::now();
         loop {
             if self.is_refused() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{BootId, Deployment, RecordSubmission, WorkerName};
 use net::Clock;
@@ -23,11 +23,13 @@ use crate::gateway::{Event, Gateway, GatewayConfig, Signal};
 use crate::journal::Journal;
 use crate::main_bot::{claim, patiently};
 use crate::place;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, lock};
 use crate::rest::{Endpoint, Rest, RestConfig, RestError, Trust};
 use crate::snowflake::Snowflake;
 use crate::stall::Stalls;
 use crate::tokens::{Tokens, Workers};
+use crate::turns::{Ask, Request, Turns};
+use crate::types::Message;
 use crate::vitals::{Pace, Vitals};
 
 pub struct ServerBotConfig {
@@ -50,6 +52,9 @@ pub struct ServerBotConfig {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Between looks at who waits for a turn.
+const GRANTS: Duration = Duration::from_millis(250);
+const ASK_LOOKS: u32 = 40;
 /// Commands carried out at a time; further ones wait their turn.
 const MOST_COMMANDS: usize = 8;
 
@@ -59,6 +64,8 @@ struct ServerBot {
     board: Board,
     deployment: Arc<dyn Deployment>,
     commands: tokio::sync::Semaphore,
+    turns: Mutex<Turns>,
+    began: Instant,
 }
 
 /// Runs until `shutdown`, or until an error that no waiting repairs. Use a current-thread runtime, so that a stall of it is
@@ -76,6 +83,7 @@ pub async fn run(config: ServerBotConfig, shutdown: impl Future<Output = ()>) ->
         error = bot.scraper.run() => Some(error),
         error = bot.board.refresh_forever() => Some(explain(error, bot.vitals.channel)),
         () = bot.submit_forever() => None,
+        () = bot.grant_forever() => None,
         () = bot.vitals.connect_forever() => None,
         () = bot.vitals.recorder.stalls.watch() => None,
         () = &mut shutdown => None,
@@ -152,7 +160,9 @@ async fn start(config: ServerBotConfig, trust: Trust) -> Result<(Arc<ServerBot>,
         peers: Mutex::default(),
     };
     let commands = tokio::sync::Semaphore::new(MOST_COMMANDS);
-    let bot = ServerBot { vitals, scraper, board, deployment: config.deployment, commands };
+    let turns = Mutex::default();
+    let bot =
+        ServerBot { vitals, scraper, board, deployment: config.deployment, commands, turns, began: Instant::now() };
     Ok((Arc::new(bot), gateway, lock))
 }
 
@@ -201,12 +211,15 @@ async fn listen(bot: &Arc<ServerBot>, gateway: &mut Gateway) -> BotError {
     }
 }
 
-fn handle(bot: &Arc<ServerBot>, event: Event, at: std::time::Instant) {
+fn handle(bot: &Arc<ServerBot>, event: Event, at: Instant) {
     match event {
         // What happened while there was no session is not sent again.
         Event::Ready(_) | Event::ChannelCreate(_) => bot.scraper.look_everywhere(),
         Event::MessageCreate(message) => {
             bot.scraper.heard(message.channel_id);
+            if let Some(ask) = Ask::read(&message.content) {
+                tokio::spawn(asked(bot.clone(), ask, message.clone()));
+            }
             let bot = bot.clone();
             tokio::spawn(async move {
                 if let Ok(_turn) = bot.commands.acquire().await {
@@ -217,7 +230,12 @@ fn handle(bot: &Arc<ServerBot>, event: Event, at: std::time::Instant) {
         Event::MessageUpdate(update) if update.edited_timestamp.is_some() => {
             bot.scraper.changed(update.channel_id, update.id, false);
         }
-        Event::MessageDelete(delete) => bot.scraper.changed(delete.channel_id, delete.id, true),
+        Event::MessageDelete(delete) => {
+            // A turn that was given back is no record that was taken away.
+            if !lock(&bot.turns).withdraw(delete.id) {
+                bot.scraper.changed(delete.channel_id, delete.id, true);
+            }
+        }
         Event::MessageDeleteBulk(bulk) => {
             for id in bulk.ids {
                 bot.scraper.changed(bulk.channel_id, id, true);
@@ -235,7 +253,31 @@ fn handle(bot: &Arc<ServerBot>, event: Event, at: std::time::Instant) {
     }
 }
 
+/// A main bot that shares its token asks for a turn. Its channel may be so new that it was not read yet.
+async fn asked(bot: Arc<ServerBot>, ask: Ask, message: Box<Message>) {
+    for _ in 0..ASK_LOOKS {
+        if bot.scraper.speaks_for(message.author.id, message.channel_id, &ask.worker) {
+            let request = Request { channel: message.channel_id, message: message.id, want: ask.want };
+            return lock(&bot.turns).ask(request);
+        }
+        tokio::time::sleep(GRANTS).await;
+    }
+}
+
 impl ServerBot {
+    async fn grant_forever(&self) {
+        loop {
+            let granted = lock(&self.turns).grant(self.began.elapsed());
+            for request in granted {
+                if let Err(error) = self.vitals.rest.grant(request).await {
+                    tracing::warn!("a turn could not be granted: {error}");
+                    lock(&self.turns).withdraw(request.message);
+                }
+            }
+            tokio::time::sleep(GRANTS).await;
+        }
+    }
+
     /// Its own records go straight to the deployment.
     async fn submit_forever(&self) {
         loop {

@@ -118,6 +118,12 @@ impl Scraper {
         lock(&self.state).channels.iter().map(|(channel, worker)| (*channel, worker.clone())).collect()
     }
 
+    /// Whether the account may speak for the worker, and the channel is that worker's.
+    pub fn speaks_for(&self, author: Snowflake, channel: Snowflake, worker: &WorkerName) -> bool {
+        let is_its_channel = lock(&self.state).channels.get(&channel) == Some(worker);
+        is_its_channel && self.authors.get(&author).is_some_and(|of| of.include(worker))
+    }
+
     /// Who last posted records to the channel, as far as was read since the start.
     pub fn author_of(&self, channel: Snowflake) -> Option<Snowflake> {
         lock(&self.state).authors.get(&channel).copied()

@@ -9,13 +9,27 @@ use crate::snowflake::Snowflake;
 /// A frame as far as it is read.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Frame {
-    Hello { heartbeat_interval_ms: f64 },
-    Ready { ssrc: u32, ip: std::net::IpAddr, port: u16, modes: Vec<String> },
-    SessionDescription { dave_version: u16 },
-    Acknowledged { nonce: u64 },
+    Hello {
+        heartbeat_interval_ms: f64,
+    },
+    Ready {
+        ssrc: u32,
+        ip: std::net::IpAddr,
+        port: u16,
+        modes: Vec<String>,
+    },
+    SessionDescription {
+        dave_version: u16,
+    },
+    Acknowledged {
+        nonce: u64,
+    },
     Resumed,
     /// A group of encrypted callers begins anew: it asks for a key package.
-    PrepareEpoch { epoch: u64, dave_version: u16 },
+    PrepareEpoch {
+        epoch: u64,
+        dave_version: u16,
+    },
     Other,
 }
 

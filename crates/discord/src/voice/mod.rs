@@ -6,7 +6,7 @@ mod session;
 
 use std::time::{Duration, Instant};
 
-use model::{Measurement, Metric};
+use model::{Measurement, Metric, WorkerName};
 use tokio::sync::mpsc;
 use twilight_gateway::MessageSender;
 
@@ -14,6 +14,7 @@ use crate::gateway::Event;
 use crate::recorder::{lock, micros, stamps};
 use crate::rest::{Endpoint, Trust};
 use crate::snowflake::Snowflake;
+use crate::turns::{VOICE_LEASE, Want};
 use crate::types::{VoiceServer, VoiceState};
 use crate::vitals::Vitals;
 use crate::voice::frame::{Admission, voice_state};
@@ -35,6 +36,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// What was refused for want of encryption is asked for again only after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
+/// Many bots may be before this one.
+const TURN_POLL: Duration = Duration::from_secs(5);
+const TURN_PATIENCE: Duration = Duration::from_secs(3600);
 const IDLE: Duration = Duration::from_secs(1);
 /// Resumes of one admission in a row that came to nothing.
 const RESUMES: u32 = 3;
@@ -44,6 +48,8 @@ pub(crate) struct Voice {
     pub(crate) trust: Trust,
     pub(crate) sender: MessageSender,
     pub(crate) events: mpsc::Receiver<Event>,
+    /// Shares its account with others, so that it waits for its turn; under this name.
+    pub(crate) turns: Option<WorkerName>,
 }
 
 impl Voice {
@@ -61,8 +67,17 @@ impl Voice {
                 tokio::time::sleep(IDLE).await;
                 continue;
             }
+            let Some(turn) = self.turn(vitals).await else { continue };
             is_in = true;
-            let wait = match self.stay(vitals).await {
+            let outcome = self.stay(vitals).await;
+            if let Some(message) = turn {
+                self.leave();
+                is_in = false;
+                if let Err(error) = vitals.rest.delete(vitals.channel, message).await {
+                    tracing::debug!("{error}");
+                }
+            }
+            let wait = match outcome {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
                     Duration::ZERO
@@ -83,6 +98,20 @@ impl Voice {
                 }
             };
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The message that asked for the turn, if turns are taken. `None`: not now.
+    async fn turn(&self, vitals: &Vitals) -> Option<Option<Snowflake>> {
+        let Some(worker) = &self.turns else { return Some(None) };
+        match vitals.rest.turn(vitals.channel, worker, Want::Voice, TURN_POLL, TURN_PATIENCE).await {
+            Ok(Some(message)) => Some(Some(message)),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::debug!("no turn in voice: {error}");
+                tokio::time::sleep(FIRST_PAUSE).await;
+                None
+            }
         }
     }
 
@@ -131,6 +160,7 @@ impl Voice {
                 left = session.stay(interval, &mut told) => left,
                 () = moved(&mut self.events, &self.seat) => return Ok(()),
                 () = unwanted(vitals) => return Ok(()),
+                () = lease(self.turns.is_some()) => return Ok(()),
             };
             match left {
                 Left::Broken(problem) if resumes < RESUMES || beats > 0 => {
@@ -157,7 +187,8 @@ impl Voice {
                     }
                     _ => {}
                 }
-                if let (Some(session_id), Some(VoiceServer { token, endpoint: Some(endpoint), .. })) = (&session_id, &server)
+                if let (Some(session_id), Some(VoiceServer { token, endpoint: Some(endpoint), .. })) =
+                    (&session_id, &server)
                 {
                     return Some((session_id.clone(), token.clone(), endpoint.clone()));
                 }
@@ -193,6 +224,13 @@ async fn moved(events: &mut mpsc::Receiver<Event>, seat: &Seat) {
         }
     }
     std::future::pending().await
+}
+
+async fn lease(is_shared: bool) {
+    match is_shared {
+        true => tokio::time::sleep(VOICE_LEASE).await,
+        false => std::future::pending().await,
+    }
 }
 
 async fn unwanted(vitals: &Vitals) {

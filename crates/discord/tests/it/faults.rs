@@ -47,7 +47,8 @@ async fn it_makes_its_channel_and_posts_every_metric() {
         assert!(network <= record.measured.app_us.unwrap(), "{record:?}");
     }
     let category = scene.channel("netlat").expect("the category");
-    let parent = scene.handle.with_world(|world| world.channels[&scene.channel("nyc1").unwrap()].parent);
+    let channel = scene.channel("nyc1").unwrap();
+    let parent = scene.handle.with_world(|world| world.channels[&channel].parent);
     assert_eq!(parent, Some(category));
 }
 
@@ -91,6 +92,7 @@ async fn sessions_that_end_in_every_way_are_taken_up_again() {
         Effect::InvalidSession { resumable: false },
         Effect::Close { code: 4000 },
         Effect::Reset,
+        Effect::HalfClose,
     ] {
         let before = beats();
         assert_eq!(scene.handle.disturb_gateway(main, effect.clone()), 1, "{effect:?}");
@@ -200,10 +202,7 @@ async fn the_later_of_two_main_bots_ends() {
     config.data_dir = scene.data.path().join("elsewhere");
     assert!(matches!(Running::main(config).end().await, Err(BotError::SecondBot { .. })));
     // The same host: the directory is taken.
-    assert!(matches!(
-        Running::main(scene.main_bot("main-token", "nyc1")).end().await,
-        Err(BotError::Locked { .. })
-    ));
+    assert!(matches!(Running::main(scene.main_bot("main-token", "nyc1")).end().await, Err(BotError::Locked { .. })));
     let before = scene.posted("nyc1").len();
     until("the first bot goes on", || scene.posted("nyc1").len() > before).await;
     first.stop().await.unwrap();
@@ -216,7 +215,8 @@ async fn a_restarted_bot_posts_what_its_predecessor_left() {
     config.pace.post = Duration::from_secs(3600);
     let silent = Running::main(config);
     until("unposted records", || {
-        std::fs::read_to_string(scene.data.path().join("nyc1/journal.jsonl")).is_ok_and(|text| text.lines().count() > 20)
+        std::fs::read_to_string(scene.data.path().join("nyc1/journal.jsonl"))
+            .is_ok_and(|text| text.lines().count() > 20)
     })
     .await;
     scene.handle.set_away(true);

@@ -54,7 +54,9 @@ async fn history_and_live_messages_are_kept_once_each() {
     until("what came meanwhile", || memory.of("nyc1").iter().any(|record| record.id.counter == 1001)).await;
     again.stop().await.unwrap();
     let pages = scene.handle.exchanges(from, |exchange| {
-        exchange.name.starts_with("GET /channels/") && exchange.name.ends_with("/messages") && exchange.subject == Some(channel)
+        exchange.name.starts_with("GET /channels/")
+            && exchange.name.ends_with("/messages")
+            && exchange.subject == Some(channel)
     });
     assert!(pages.len() <= 2, "{pages:?}");
 }

@@ -117,7 +117,8 @@ impl Scene {
 
     pub fn server_bot(&self, token: &str, deployment: &Arc<Memory>) -> ServerBotConfig {
         let main = self.handle.user("main").expect("configured");
-        let text = format!("[[token]]\ntoken = \"{token}\"\nserver = true\n[[author]]\nid = \"{main}\"\nworkers = [\"*\"]\n");
+        let text =
+            format!("[[token]]\ntoken = \"{token}\"\nserver = true\n[[author]]\nid = \"{main}\"\nworkers = [\"*\"]\n");
         ServerBotConfig {
             tokens: Tokens::parse(&text).expect("tokens"),
             name: name("server"),

@@ -33,7 +33,9 @@ impl Remote {
         let kept = self.uplink.lock().unwrap_or_else(PoisonError::into_inner).take();
         let uplink = match kept {
             Some(uplink) => uplink,
-            None => crate::commands::server::uplink(&self.dir).map_err(|error| Problem(crate::usage::one_line(&error)))?,
+            None => {
+                crate::commands::server::uplink(&self.dir).map_err(|error| Problem(crate::usage::one_line(&error)))?
+            }
         };
         let answer = request(&uplink).await.map_err(problem);
         if answer.is_ok() {

@@ -56,8 +56,7 @@ fn trust(ca: Option<&Path>) -> anyhow::Result<()> {
     std::fs::File::open(ca).with_context(|| format!("cannot read the certificates in {}", ca.display()))?;
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
-    let error =
-        std::process::Command::new("/proc/self/exe").arg0(name).args(arguments).env(VARIABLE, ca).exec();
+    let error = std::process::Command::new("/proc/self/exe").arg0(name).args(arguments).env(VARIABLE, ca).exec();
     Err(error).context("cannot start anew with other certificates")
 }
 
@@ -110,11 +109,7 @@ fn pace(section: &BotSection) -> Pace {
     let seconds = |value: Option<u32>, least: u32, otherwise| {
         value.map_or(otherwise, |value| Duration::from_secs(value.max(least).into()))
     };
-    Pace {
-        rest: seconds(section.rest_s, 1, default.rest),
-        post: seconds(section.post_s, 2, default.post),
-        ..default
-    }
+    Pace { rest: seconds(section.rest_s, 1, default.rest), post: seconds(section.post_s, 2, default.post), ..default }
 }
 
 fn main_bot(args: BotRun, config: &Config) -> anyhow::Result<Outcome> {
@@ -136,8 +131,7 @@ fn main_bot(args: BotRun, config: &Config) -> anyhow::Result<Outcome> {
         receiver: Some(Arc::new(tasks::Handover::new(worker_dir))),
         data_dir: data_dir(args.data_dir, section.data_dir.as_ref(), &format!("bot-main-{name}"))?,
         pace: pace(section),
-        // One voice seat for each account and guild: bots that share a token would throw each other out.
-        voice: section.voice.unwrap_or(!chosen.shared),
+        voice: section.voice.unwrap_or(true),
         token: chosen,
         clock: net::Clock::from_env()?,
         worker: name,

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use discord::rest::Endpoint;
 use discord::secret::Token;
 use discord::setup::{PERMISSIONS, SetupConfig, check};
@@ -60,7 +60,10 @@ pub fn run(given: Option<String>, force: bool, args: &DiscordArgs, section: &Bot
         ready.guild
     );
     write(&path, &contents).with_context(|| format!("cannot write the tokens file {}", path.display()))?;
-    println!("Wrote {}. Next: netlat bot -b -r server, and on each worker's host netlat bot -b -r main", path.display());
+    println!(
+        "Wrote {}. Next: netlat bot -b -r server, and on each worker's host netlat bot -b -r main",
+        path.display()
+    );
     Ok(Outcome::Done)
 }
 
@@ -75,7 +78,7 @@ fn read(given: &str) -> anyhow::Result<String> {
             std::io::stdin().take(4096).read_to_string(&mut text).context("cannot read the token from stdin")?;
         }
         // A command line is everybody's to read.
-        None => bail!(mistake(anyhow!("--token takes @FILE or -, so that the token is in no process list"))),
+        None => return Err(mistake(anyhow!("--token takes @FILE or -, so that the token is in no process list"))),
     }
     Ok(text)
 }
