@@ -15,6 +15,7 @@ pub struct Config {
     pub listen: Listen,
     pub tls: Tls,
     pub dns: Dns,
+    pub rest: Rest,
     pub gateway: Gateway,
     pub voice: Voice,
     pub limits: Limits,
@@ -79,6 +80,23 @@ impl Default for Dns {
     fn default() -> Dns {
         Dns { a: vec![Ipv4Addr::LOCALHOST], aaaa: Vec::new(), ttl: 60, zones: Vec::new() }
     }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rest {
+    pub field_error_codes: FieldErrorCodes,
+}
+
+/// `code` of the errors of single fields in "Invalid Form Body".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldErrorCodes {
+    /// As Discord's API description has it.
+    #[default]
+    Number,
+    /// `BASE_TYPE_REQUIRED`, as Discord's reference shows and the live API sends.
+    Text,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::any;
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::dns::{self, Zones};
 use crate::error::EmulatorError;
 use crate::handle::Handle;
 use crate::hub::Hub;
 use crate::state::VoiceAddress;
 use crate::tls::Authority;
-use crate::{gateway, listen, rest};
+use crate::{admin, gateway, listen, rest, voice};
 
 /// Where it listens, with real ports.
 #[derive(Clone, Debug, Default)]
@@ -24,24 +26,22 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
-/// A running emulator. Dropping it closes everything.
+/// A running emulator. Dropping it closes its ports.
 pub struct Emulator {
-    hub: Arc<Hub>,
+    handle: Handle,
     addresses: Addresses,
-    ca: String,
     /// Aborted on drop.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Emulator {
     /// Opens all ports, or none.
     pub async fn start(config: Config) -> Result<Emulator, EmulatorError> {
         let authority = Authority::new(&config.tls.names, config.listen_addresses())?;
-        if let Some(path) = &config.tls.ca_file {
-            std::fs::write(path, &authority.certificate)
-                .map_err(|source| EmulatorError::Write { path: path.clone(), source })?;
-        }
+        let tls = Some(authority.server.clone());
+        let ca_file = config.tls.ca_file.clone();
         let hub = Arc::new(Hub::new(config)?);
+        let handle = Handle::new(hub.clone(), authority.certificate.as_str().into());
         let mut addresses = Addresses::default();
         let mut tasks = JoinSet::new();
         let api =
@@ -49,10 +49,36 @@ impl Emulator {
         for address in &hub.config.listen.api {
             let listener = listen::bind("the API", *address)?;
             addresses.api.push(listener.local_addr().unwrap_or(*address));
-            tasks.spawn(listen::serve(listener, hub.clone(), api.clone(), Some(authority.server.clone())));
+            tasks.spawn(listen::serve(listener, hub.clone(), api.clone(), tls.clone()));
         }
-        hub.world().voice_address = VoiceAddress::Names(443);
-        Ok(Emulator { hub, addresses, ca: authority.certificate, _tasks: tasks })
+        for address in &hub.config.listen.voice {
+            let listener = listen::bind("voice", *address)?;
+            let local = listener.local_addr().unwrap_or(*address);
+            let failed = |source| EmulatorError::Bind { purpose: "voice (UDP)", address: *address, source };
+            let socket = UdpSocket::bind(address).await.map_err(failed)?;
+            let port = socket.local_addr().map_err(failed)?.port();
+            let router = Router::new().route("/", any(voice::connect)).with_state((hub.clone(), port));
+            addresses.voice.push(local);
+            tasks.spawn(listen::serve(listener, hub.clone(), router, tls.clone()));
+            tasks.spawn(voice::serve_udp(socket, hub.clone()));
+        }
+        let zones = Arc::new(Zones::new(&hub.config.dns));
+        for address in &hub.config.listen.dns {
+            let (udp, tcp) = dns::bind(*address).await?;
+            addresses.dns.push(udp.local_addr().unwrap_or(*address));
+            tasks.spawn(dns::serve_udp(udp, hub.clone(), zones.clone()));
+            tasks.spawn(dns::serve_tcp(tcp, hub.clone(), zones.clone()));
+        }
+        if let Some(address) = hub.config.listen.admin {
+            let listener = listen::bind("the admin port", address)?;
+            addresses.admin = Some(listener.local_addr().unwrap_or(address));
+            tasks.spawn(listen::serve(listener, hub.clone(), admin::router(handle.clone()), None));
+        }
+        hub.world().voice_address = voice_address(&hub.config, &addresses);
+        if let Some(path) = ca_file {
+            std::fs::write(&path, &authority.certificate).map_err(|source| EmulatorError::Write { path, source })?;
+        }
+        Ok(Emulator { handle, addresses, tasks })
     }
 
     pub fn addresses(&self) -> &Addresses {
@@ -61,15 +87,31 @@ impl Emulator {
 
     /// The private CA's certificate, PEM.
     pub fn ca_pem(&self) -> &str {
-        &self.ca
+        self.handle.ca_pem()
     }
 
     pub fn handle(&self) -> Handle {
-        Handle::new(self.hub.clone())
+        self.handle.clone()
     }
 
-    /// Until a task ends, which none does by itself.
+    /// Until it is dropped: its tasks end only with it.
     pub async fn run(&mut self) {
-        while self._tasks.join_next().await.is_some() {}
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.handle.hub().connections.reset_all();
+    }
+}
+
+fn voice_address(config: &Config, addresses: &Addresses) -> VoiceAddress {
+    let Some(first) = addresses.voice.first() else { return VoiceAddress::Names(443) };
+    match config.voice.endpoint.as_deref() {
+        Some("names") => VoiceAddress::Names(first.port()),
+        None if !addresses.dns.is_empty() => VoiceAddress::Names(first.port()),
+        None | Some("address") => VoiceAddress::Fixed(first.to_string()),
+        Some(other) => VoiceAddress::Fixed(other.to_owned()),
     }
 }

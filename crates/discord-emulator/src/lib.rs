@@ -3,8 +3,10 @@
 //!
 //! Start one with [`Emulator::start`]; act as a user, disturb it and read the stamps through its [`Handle`].
 
+mod admin;
 mod clock;
 pub mod config;
+pub mod dns;
 mod emulator;
 mod error;
 pub mod faults;
@@ -19,10 +21,14 @@ mod socket;
 pub mod stamps;
 pub mod state;
 mod tls;
+pub mod voice;
 mod websocket;
 
 pub use config::Config;
 pub use emulator::{Addresses, Emulator};
 pub use error::EmulatorError;
-pub use handle::Handle;
+pub use handle::{Handle, InteractionView};
 pub use id::Snowflake;
+
+/// A configuration to start from, TOML.
+pub const EXAMPLE: &str = include_str!("../example.toml");

@@ -13,6 +13,7 @@ use tower::Service;
 
 use crate::error::EmulatorError;
 use crate::hub::{Arrival, Hub};
+use crate::socket::Connections;
 
 /// First byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -34,6 +35,8 @@ pub fn bind(purpose: &'static str, address: SocketAddr) -> Result<TcpListener, E
 
 /// Serves until the task is aborted. Without `tls` only plain text.
 pub async fn serve(listener: TcpListener, hub: Arc<Hub>, router: Router, tls: Option<Arc<rustls::ServerConfig>>) {
+    // The admin port's own connections stay when all others are reset.
+    let open = if tls.is_some() { hub.connections.clone() } else { Arc::default() };
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -48,18 +51,25 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, router: Router, tls: Op
             let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             continue;
         }
-        let (hub, router, tls) = (hub.clone(), router.clone(), tls.clone());
-        tokio::spawn(async move { connection(stream, hub, router, tls).await });
+        let (open, router, tls) = (open.clone(), router.clone(), tls.clone());
+        let most = hub.config.limits.connections;
+        tokio::spawn(async move { connection(stream, open, most, router, tls).await });
     }
 }
 
-async fn connection(stream: TcpStream, hub: Arc<Hub>, router: Router, tls: Option<Arc<rustls::ServerConfig>>) {
+async fn connection(
+    stream: TcpStream,
+    open: Arc<Connections>,
+    most: usize,
+    router: Router,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) {
     let mut first = [0];
     let peeked = tokio::time::timeout(OPENING, stream.peek(&mut first)).await;
     if !matches!(peeked, Ok(Ok(1))) {
         return;
     }
-    let Some((socket, control)) = hub.connections.admit(stream, hub.config.limits.connections) else { return };
+    let Some((socket, control)) = open.admit(stream, most) else { return };
     match tls.filter(|_| first[0] == TLS_HANDSHAKE) {
         Some(config) => {
             let handshake = tokio::time::timeout(OPENING, TlsAcceptor::from(config).accept(socket)).await;

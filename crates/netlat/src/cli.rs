@@ -47,6 +47,11 @@ pub enum Command {
     Export(ExportArgs),
     /// The whole system on this machine: cities in network namespaces with known policies; no account, no root
     Demo(DemoArgs),
+    /// Emulated services by themselves, for testing any program against them
+    Emulate {
+        #[command(subcommand)]
+        service: EmulateCommand,
+    },
     /// Shell completions on stdout
     Completions { shell: clap_complete::Shell },
     /// The manual page (roff) on stdout
@@ -461,6 +466,19 @@ pub struct ExportArgs {
     pub since: Option<String>,
     #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EmulateCommand {
+    /// A Discord that real client libraries accept: REST, gateway, voice, DNS, private CA; until Ctrl-C
+    #[command(
+        after_help = "Example:\n  netlat emulate discord --example > discord.toml\n  netlat emulate discord --config discord.toml"
+    )]
+    Discord {
+        /// Print a configuration to start from
+        #[arg(long)]
+        example: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -55,6 +55,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    // Its --config is the emulator's own file, not netlat.toml.
+    if let Command::Emulate { service } = cli.command {
+        return commands::emulate::run(service, cli.config.as_deref());
+    }
     let config = config::Config::load(cli.config.as_deref())?;
     match cli.command {
         Command::Server(args) => commands::server::run(args, &config),
@@ -67,6 +71,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Report(args) => commands::report::run(args, &config),
         Command::Export(args) => commands::export::run(args, &config),
         Command::Demo(args) => commands::demo::run(args, cli.verbose),
+        Command::Emulate { .. } => unreachable!("taken above"),
         Command::LabRelay { arguments } => commands::demo::relay(arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "netlat", &mut std::io::stdout());
@@ -87,7 +92,8 @@ fn log_to_stderr(verbose: u8) {
     };
     let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
     // Libraries below speak of every connection they reuse; their debug lines help nobody here.
-    let ours = ["netlat", "server", "worker", "store", "net", "measure", "lab", "discord"].map(|name| (name, level));
+    let ours = ["netlat", "server", "worker", "store", "net", "measure", "lab", "discord", "discord_emulator"]
+        .map(|name| (name, level));
     let filter =
         tracing_subscriber::filter::Targets::new().with_targets(ours).with_default(level.min(LevelFilter::WARN));
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(!plain);

@@ -9,6 +9,8 @@ use crate::state::{Draft, Invocation, Refusal};
 /// How an interaction stands.
 #[derive(Clone, Debug)]
 pub struct InteractionView {
+    /// Of its callback and of messages by webhook; the bot's sessions get it with INTERACTION_CREATE.
+    pub token: String,
     /// Type of the callback that answered it; `None`: not yet.
     pub answer: Option<u64>,
     /// Every message it was answered with, the ephemeral too, as the user sees them.
@@ -96,7 +98,11 @@ impl Handle {
     pub fn interaction(&self, id: Snowflake) -> Option<InteractionView> {
         let world = self.hub().world();
         let interaction = world.interactions.get(&id)?;
-        Some(InteractionView { answer: interaction.answer, messages: world.answers(id) })
+        Some(InteractionView {
+            token: interaction.token.clone(),
+            answer: interaction.answer,
+            messages: world.answers(id),
+        })
     }
 
     /// The contents of a channel, oldest first, whatever anyone may see.

@@ -54,6 +54,11 @@ impl Handle {
         attached.filter(|attached| attached.orders.try_send(Order::Fault(effect.clone())).is_ok()).count()
     }
 
+    /// To the voice connections of a user (of all, if `None`), at once; how many got it.
+    pub fn disturb_voice(&self, user: Option<Snowflake>, effect: &Effect) -> usize {
+        self.hub().world().disturb_voice(user, effect)
+    }
+
     /// Moves message times and ids by this much from the system's clock.
     pub fn set_clock_offset_ms(&self, offset_ms: i64) {
         self.hub().world().clock.set_offset_ms(offset_ms);

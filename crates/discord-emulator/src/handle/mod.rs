@@ -3,6 +3,8 @@
 mod act;
 mod disturb;
 
+pub use act::InteractionView;
+
 use std::sync::Arc;
 
 use crate::hub::Hub;
@@ -14,11 +16,17 @@ use crate::state::World;
 #[derive(Clone)]
 pub struct Handle {
     hub: Arc<Hub>,
+    ca: Arc<str>,
 }
 
 impl Handle {
-    pub(crate) fn new(hub: Arc<Hub>) -> Handle {
-        Handle { hub }
+    pub(crate) fn new(hub: Arc<Hub>, ca: Arc<str>) -> Handle {
+        Handle { hub, ca }
+    }
+
+    /// The private CA's certificate, PEM.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
@@ -49,6 +57,11 @@ impl Handle {
     /// Exchanges from `number` on that `wanted` accepts, oldest first.
     pub fn exchanges(&self, number: u64, wanted: impl Fn(&Exchange) -> bool) -> Vec<Exchange> {
         self.hub.stamps.since(number, usize::MAX, wanted)
+    }
+
+    /// At most `limit` of them.
+    pub fn exchanges_page(&self, number: u64, limit: usize, wanted: impl Fn(&Exchange) -> bool) -> Vec<Exchange> {
+        self.hub.stamps.since(number, limit, wanted)
     }
 
     /// Number the next exchange will have: ask before an experiment, read from there after it.

@@ -9,12 +9,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, Manner};
 use super::limit::{Allowance, Refused};
 use crate::clock::system_ns;
+use crate::config::FieldErrorCodes;
 use crate::faults::{Decision, Effect, Point, Scope, Surface};
 use crate::hub::{Arrival, Hub};
 use crate::id::Snowflake;
@@ -211,6 +212,26 @@ fn too_many(refused: &Refused) -> Response {
     response
 }
 
+/// The codes of single fields as numbers.
+fn with_numbers(data: bytes::Bytes) -> bytes::Bytes {
+    let Ok(mut body) = serde_json::from_slice::<Value>(&data) else { return data };
+    let code = body["code"].clone();
+    let Some(errors) = body.get_mut("errors") else { return data };
+    let mut level = errors;
+    // One path of names down to `_errors`: that is how refusals are made.
+    while let Some(map) = level.as_object_mut() {
+        let Some((name, inner)) = map.iter_mut().next() else { break };
+        if name == "_errors" {
+            for error in inner.as_array_mut().into_iter().flatten() {
+                error["code"] = code.clone();
+            }
+            break;
+        }
+        level = inner;
+    }
+    body.to_string().into()
+}
+
 /// Cloudflare's answer: no JSON, no rate limit headers.
 fn banned(left: Duration) -> Response {
     let body = "<html><title>Access denied | error 1015</title><body>You are being rate limited</body></html>";
@@ -241,6 +262,9 @@ async fn deliver(
         parts.status = StatusCode::from_u16(refusal.status).unwrap_or(parts.status);
         data = refusal.body().to_string().into();
         parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if parts.status == StatusCode::BAD_REQUEST && hub.config.rest.field_error_codes == FieldErrorCodes::Number {
+        data = with_numbers(data);
     }
     let ray = format!("{:016x}-{}", exchange.received_ns, hub.config.gateway.edge);
     if let Ok(ray) = HeaderValue::from_str(&ray) {

@@ -99,7 +99,8 @@ fn slash_name(path: &str, name: &str) -> Result<(), Refusal> {
     Err(Refusal::field(path, "APPLICATION_COMMAND_INVALID_NAME", "Command name is invalid"))
 }
 
-fn options(fields: &Fields<'_>, depth: usize) -> Result<Vec<Value>, Refusal> {
+/// `parent`: type of what they stand in, 0 for the command itself.
+fn options(fields: &Fields<'_>, parent: u64) -> Result<Vec<Value>, Refusal> {
     let mut checked = Vec::new();
     for option in fields.list("options", OPTIONS)?.into_iter().flatten() {
         let inner = Fields::of(option)?;
@@ -109,19 +110,21 @@ fn options(fields: &Fields<'_>, depth: usize) -> Result<Vec<Value>, Refusal> {
         inner.text("description", 1, 100)?.ok_or_else(|| Refusal::required("options.description"))?;
         inner.list("choices", OPTIONS)?;
         // A group holds subcommands, a subcommand holds values; nothing else nests.
-        if kind <= 2 && depth + usize::from(kind == 1) > 1 {
-            return Err(Refusal::field(
-                "options.type",
-                "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID",
-                "Sub-command is nested too deep",
-            ));
+        let fits = match kind {
+            1 => parent != 1,
+            2 => parent == 0,
+            _ => parent != 2,
+        };
+        if !fits {
+            let text = "Sub-command or group is in the wrong place";
+            return Err(Refusal::field("options.type", "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID", text));
         }
         let mut option = option.clone();
         if let Value::Object(map) = &mut option {
             map.retain(|_, value| !value.is_null());
         }
         if kind <= 2 {
-            let nested = options(&inner, depth + 1)?;
+            let nested = options(&inner, kind)?;
             option["options"] = json!(nested);
         }
         checked.push(option);

@@ -147,6 +147,7 @@ fn number(component: &mut Value, next: &mut u64, depth: usize) -> Result<(), Ref
         component["id"] = json!(*next);
     }
     *next += 1;
+    complete(component, kind);
     if kind == 1 && component["components"].as_array().is_none_or(Vec::is_empty) {
         return Err(Refusal::required("components.components"));
     }
@@ -156,6 +157,20 @@ fn number(component: &mut Value, next: &mut u64, depth: usize) -> Result<(), Ref
     match component.get_mut("accessory") {
         Some(accessory) if accessory.is_object() => number(accessory, next, depth + 1),
         _ => Ok(()),
+    }
+}
+
+/// What Discord's answers always say and clients may leave out.
+fn complete(component: &mut Value, kind: u64) {
+    let defaults = match kind {
+        3 | 5..=8 => json!({ "min_values": 1, "max_values": 1 }),
+        17 => json!({ "accent_color": null, "spoiler": false }),
+        _ => return,
+    };
+    for (name, value) in defaults.as_object().into_iter().flatten() {
+        if component.get(name).is_none() {
+            component[name] = value.clone();
+        }
     }
 }
 

@@ -158,7 +158,7 @@ impl World {
         let message = self.message(actor, channel_id, id)?;
         let own = message.author == actor;
         let only_flags = draft.content.is_none() && draft.embeds.is_none() && draft.components.is_none();
-        if !own && !(only_flags && draft.flags.is_some()) {
+        if !(own || only_flags && draft.flags.is_some()) {
             return Err(Refusal::ANOTHERS_MESSAGE);
         }
         if !own {

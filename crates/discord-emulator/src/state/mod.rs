@@ -21,6 +21,7 @@ mod respond;
 mod session;
 mod user;
 mod voice;
+mod voice_peers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -45,7 +46,8 @@ pub use refusal::Refusal;
 pub use respond::Answer;
 pub use session::{Attached, Frame, Order, Session, SessionEnd};
 pub use user::{Application, User};
-pub use voice::{Region, VoiceAddress, VoiceConnection, VoiceRequest, VoiceState};
+pub use voice::{Region, VoiceAddress, VoiceRequest, VoiceState};
+pub use voice_peers::{VoiceConnection, VoiceOrder};
 
 pub struct World {
     pub clock: Clock,
@@ -65,6 +67,8 @@ pub struct World {
     pub voice_connections: HashMap<u32, VoiceConnection>,
     pub voice_address: VoiceAddress,
     next_ssrc: u32,
+    /// UDP datagrams of nobody known.
+    pub stray_datagrams: u64,
     /// File contents of attachments, oldest first.
     files: VecDeque<(Snowflake, Arc<[u8]>)>,
     file_bytes: usize,
@@ -87,6 +91,7 @@ impl World {
             voice_connections: HashMap::new(),
             voice_address: VoiceAddress::Names(443),
             next_ssrc: 1000,
+            stray_datagrams: 0,
             files: VecDeque::new(),
             file_bytes: 0,
         }

@@ -100,7 +100,8 @@ impl World {
             json["interaction"]["response_message_id"] = json!(message.id);
             json["interaction"]["response_message_loading"] = json!(message.flags & LOADING != 0);
             json["interaction"]["response_message_ephemeral"] = json!(message.flags & EPHEMERAL != 0);
-            if matches!(interaction.answer, Some(4 | 5 | 7)) {
+            // A deferred answer has no resource yet.
+            if matches!(interaction.answer, Some(4 | 7)) {
                 json["resource"] = json!({ "type": interaction.answer, "message": self.message_json(message, interaction.application) });
             }
         }

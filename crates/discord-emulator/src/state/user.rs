@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::BASE64_NOPAD;
 use serde_json::{Value, json};
 
 use super::{Command, World, intents};
@@ -62,6 +63,13 @@ impl Application {
     }
 }
 
+/// Discord's tokens begin with the bot's id, decimal, in base64.
+fn id_in_token(token: &str) -> Option<Snowflake> {
+    let (first, _) = token.split_once('.')?;
+    let decoded = BASE64_NOPAD.decode(first.trim_end_matches('=').as_bytes()).ok()?;
+    std::str::from_utf8(&decoded).ok()?.parse().ok().filter(|id: &Snowflake| id.0 > 0)
+}
+
 impl World {
     /// Whoever is not known is shown as a deleted user, as Discord shows them.
     pub fn user_json(&self, id: Snowflake) -> Value {
@@ -77,10 +85,11 @@ impl World {
         id
     }
 
-    /// `token`: what the bot identifies with.
+    /// `token`: what the bot identifies with. One in Discord's form gives the id: some libraries read it there.
     pub fn add_application(&mut self, name: &str, token: &str, privileged: u64) -> Snowflake {
         let owner = self.add_user(&format!("{name}-owner"), false);
-        let id = self.add_user(name, true);
+        let id = id_in_token(token).filter(|id| !self.users.contains_key(id)).unwrap_or_else(|| self.clock.snowflake());
+        self.users.insert(id, User { id, username: name.to_owned(), bot: true });
         let application = Application {
             id,
             name: name.to_owned(),

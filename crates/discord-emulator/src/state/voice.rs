@@ -1,10 +1,8 @@
 //! Voice: one state per user and guild, and which voice server each guild is sent to.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::permission::{CONNECT, MOVE_MEMBERS, VIEW_CHANNEL};
 use super::session::Dispatch;
@@ -66,18 +64,6 @@ impl VoiceState {
         }
         json
     }
-}
-
-/// A client of the voice gateway, as its UDP side knows it.
-#[derive(Clone, Debug)]
-pub struct VoiceConnection {
-    pub ssrc: u32,
-    pub guild: Snowflake,
-    pub user: Snowflake,
-    pub region: String,
-    /// Where its datagrams come from, once it discovered its address.
-    pub peer: Option<SocketAddr>,
-    pub since: Instant,
 }
 
 fn announced(data: &str) -> Dispatch<'_> {
@@ -202,6 +188,7 @@ impl World {
     pub fn leave_voice(&mut self, guild_id: Snowflake, user: Snowflake) {
         let Some(guild) = self.guilds.get_mut(&guild_id) else { return };
         let Some(state) = guild.voice_states.remove(&user) else { return };
+        self.close_voice(guild_id, user, 4014, "Disconnected");
         let member = self.guilds.get(&guild_id).and_then(|guild| guild.members.get(&user));
         let mut update = state.json(member.map(|member| self.member_json(member)));
         update["channel_id"] = Value::Null;
@@ -232,18 +219,5 @@ impl World {
     pub fn voice_seat(&self, guild: Snowflake, user: Snowflake, session_id: &str, token: &str) -> Option<&VoiceState> {
         let state = self.guilds.get(&guild)?.voice_states.get(&user)?;
         (state.session_id == session_id && state.token == token).then_some(state)
-    }
-
-    /// A new RTP source on a voice server. `None`: too many.
-    pub fn add_voice_connection(&mut self, guild: Snowflake, user: Snowflake, region: &str) -> Option<u32> {
-        if self.voice_connections.len() >= self.bounds.voice_connections {
-            return None;
-        }
-        let ssrc = self.next_ssrc;
-        self.next_ssrc = self.next_ssrc.wrapping_add(1).max(1000);
-        let region = region.to_owned();
-        let connection = VoiceConnection { ssrc, guild, user, region, peer: None, since: Instant::now() };
-        self.voice_connections.insert(ssrc, connection);
-        Some(ssrc)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bot;
 pub mod demo;
+pub mod emulate;
 pub mod export;
 mod locate;
 pub mod path;
