@@ -5,12 +5,12 @@ use model::WorkerName;
 use crate::error::BotError;
 use crate::rest::{Rest, RestError};
 use crate::snowflake::Snowflake;
-use crate::types::{CATEGORY, Channel, TEXT, VOICE};
+use crate::types::{CATEGORY, Channel, TEXT};
 
 pub const CATEGORY_NAME: &str = "netlat";
 /// The task board; no worker may be called so.
 pub const CONTROL_NAME: &str = "netlat-control";
-/// Where the voice seat is, if a guild has no other voice channel.
+/// The voice channel in which voice servers are measured.
 pub const VOICE_NAME: &str = "netlat-voice";
 
 /// The guild wanted, or the only one.
@@ -51,25 +51,11 @@ impl Layout {
     }
 
     fn find(&self, name: &str, kind: u8) -> Option<Snowflake> {
+        let category = self.category?;
         let fits = |channel: &&Channel| {
-            channel.kind == kind && channel.name.as_deref() == Some(name) && channel.parent_id == self.category
+            channel.kind == kind && channel.name.as_deref() == Some(name) && channel.parent_id == Some(category)
         };
-        self.category?;
         self.channels.iter().filter(fits).map(|channel| channel.id).min()
-    }
-
-    pub fn worker(&self, worker: &WorkerName) -> Option<Snowflake> {
-        self.find(worker.as_str(), TEXT)
-    }
-
-    pub fn control(&self) -> Option<Snowflake> {
-        self.find(CONTROL_NAME, TEXT)
-    }
-
-    /// A voice channel of ours, or any of the guild.
-    pub fn voice(&self) -> Option<Snowflake> {
-        let any = || self.channels.iter().filter(|channel| channel.kind == VOICE).map(|channel| channel.id).min();
-        self.find(VOICE_NAME, VOICE).or_else(any)
     }
 
     /// Every channel in the category that is named like a worker, oldest first. Of two with one name both are read.
@@ -152,11 +138,10 @@ mod tests {
             channel(7, TEXT, "netlat-control", Some(5)),
             channel(4, TEXT, "Not A Worker", Some(5)),
             channel(3, TEXT, "general", None),
-            channel(2, VOICE, "General", None),
         ]);
         assert_eq!(layout.workers(), [(Snowflake(8), WorkerName::new("nyc1").unwrap())]);
-        assert_eq!((layout.control(), layout.voice()), (Some(Snowflake(7)), Some(Snowflake(2))));
+        assert_eq!((layout.find(CONTROL_NAME, TEXT), layout.find("general", TEXT)), (Some(Snowflake(7)), None));
         let bare = Layout::of(vec![channel(3, TEXT, "nyc1", None)]);
-        assert_eq!((bare.workers().len(), bare.control()), (0, None));
+        assert_eq!((bare.workers().len(), bare.find("nyc1", TEXT)), (0, None));
     }
 }

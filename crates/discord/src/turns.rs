@@ -14,8 +14,9 @@ use crate::snowflake::Snowflake;
 
 pub const SCHEMA: &str = "turn/1";
 /// How a turn is granted: a check mark, as it stands in a message and in a path.
-const MARK: &str = "\u{2705}";
-const MARK_IN_PATH: &str = "%E2%9C%85";
+const GRANTED: (&str, &str) = ("\u{2705}", "%E2%9C%85");
+/// And how it is noted that somebody waits: an hourglass.
+const NOTED: (&str, &str) = ("\u{23f3}", "%E2%8F%B3");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -30,8 +31,13 @@ pub enum Want {
 pub const VOICE_LEASE: Duration = Duration::from_secs(120);
 /// Then it is taken to be gone, and the next one's turn comes.
 const VOICE_OVERDUE: Duration = Duration::from_secs(180);
-/// Discord's: one identify in five seconds (`max_concurrency` 1), and a little more.
-const IDENTIFY_SPACING: Duration = Duration::from_millis(5500);
+/// Discord's: one identify in five seconds (`max_concurrency` 1); and as much more as a bot takes to see its turn.
+const IDENTIFY_SPACING: Duration = Duration::from_millis(7500);
+/// Between a bot's looks whether its turn has come: fifty of them stay below what one token may ask.
+const POLL: Duration = Duration::from_secs(2);
+/// Whoever grants turns notes a request within this; a queue of fifty is through in the other.
+const NOTICE: Duration = Duration::from_secs(30);
+const QUEUE: Duration = Duration::from_secs(3600);
 /// Bots of one deployment that wait at a time.
 const MOST: usize = 1_000;
 
@@ -141,47 +147,64 @@ struct Emoji {
     name: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Unnoticed,
+    Noted,
+    Granted,
+}
+
 impl Rest {
     /// The server bot's word.
     pub async fn grant(&self, request: Request) -> Result<(), RestError> {
+        self.react(request, GRANTED.1).await
+    }
+
+    /// The server bot has seen it.
+    pub async fn note(&self, request: Request) -> Result<(), RestError> {
+        self.react(request, NOTED.1).await
+    }
+
+    async fn react(&self, request: Request, emoji: &str) -> Result<(), RestError> {
         let Request { channel, message, .. } = request;
-        let path = format!("/channels/{channel}/messages/{message}/reactions/{MARK_IN_PATH}/@me");
+        let path = format!("/channels/{channel}/messages/{message}/reactions/{emoji}/@me");
         let call = Call::new("PUT /channels/{}/messages/{}/reactions/{}/@me", channel.0, path);
         self.send(call).await.map(drop)
     }
 
-    async fn is_granted(&self, channel: Snowflake, message: Snowflake) -> Result<bool, RestError> {
+    async fn standing(&self, channel: Snowflake, message: Snowflake) -> Result<Standing, RestError> {
         let path = format!("/channels/{channel}/messages/{message}");
         let call = Call::new("GET /channels/{}/messages/{}", channel.0, path);
         let message: WithReactions = self.call(call).await?.value;
-        Ok(message.reactions.iter().any(|reaction| reaction.emoji.name.as_deref() == Some(MARK)))
+        let has = |mark: &str| message.reactions.iter().any(|reaction| reaction.emoji.name.as_deref() == Some(mark));
+        Ok(match (has(GRANTED.0), has(NOTED.0)) {
+            (true, _) => Standing::Granted,
+            (false, true) => Standing::Noted,
+            (false, false) => Standing::Unnoticed,
+        })
     }
 
-    /// Asks for a turn and waits for it, at most `patience`. `None`: nobody grants turns. A granted turn ends with the
-    /// message's deletion.
+    /// Asks for a turn and waits for it. `None`: nobody grants turns. A granted turn ends with the message's deletion.
     pub async fn turn(
         &self,
         channel: Snowflake,
         worker: &WorkerName,
         want: Want,
-        poll: Duration,
-        patience: Duration,
     ) -> Result<Option<Snowflake>, BotError> {
         let message = self.post(channel, &Ask::text(worker, want), None, None).await?.value.id;
-        let granted = async {
-            loop {
-                if self.is_granted(channel, message).await? {
-                    return Ok::<_, RestError>(());
-                }
-                tokio::time::sleep(poll).await;
-            }
-        };
-        match tokio::time::timeout(patience, granted).await {
-            Ok(Ok(())) => Ok(Some(message)),
-            other => {
-                self.delete(channel, message).await?;
-                other.map_or(Ok(None), |failed| Err(failed.err().map_or(BotError::NoGuild, BotError::Rest)))
-            }
+        let began = tokio::time::Instant::now();
+        loop {
+            tokio::time::sleep(POLL.mul_f64(0.75 + fastrand::f64() / 4.0)).await;
+            let outcome = match self.standing(channel, message).await {
+                Ok(Standing::Granted) => return Ok(Some(message)),
+                Ok(Standing::Noted) if began.elapsed() < QUEUE => continue,
+                Ok(Standing::Unnoticed) if began.elapsed() < NOTICE => continue,
+                Ok(_) => Ok(None),
+                Err(error) => Err(error.into()),
+            };
+            // Not waited for any longer. Where even this fails, the server bot's own bound ends the turn.
+            let _ = self.delete(channel, message).await;
+            return outcome;
         }
     }
 }
@@ -207,13 +230,13 @@ mod tests {
         }
         turns.ask(request(1, Want::Identify));
         assert_eq!(turns.grant(seconds(0)), [request(11, Want::Voice), request(1, Want::Identify)]);
-        assert_eq!(turns.grant(seconds(5)), []);
-        assert_eq!(turns.grant(seconds(6)), [request(2, Want::Identify)]);
+        assert_eq!(turns.grant(seconds(7)), []);
+        assert_eq!(turns.grant(seconds(8)), [request(2, Want::Identify)]);
         // Given back, then never given back.
-        turns.withdraw(Snowflake(11));
-        assert_eq!(turns.grant(seconds(7)), [request(12, Want::Voice)]);
+        assert!(turns.withdraw(Snowflake(11)) && !turns.withdraw(Snowflake(11)));
+        assert_eq!(turns.grant(seconds(9)), [request(12, Want::Voice)]);
         assert_eq!(turns.grant(seconds(100)), [request(3, Want::Identify)]);
-        assert_eq!(turns.grant(seconds(7) + VOICE_OVERDUE), [request(13, Want::Voice)]);
+        assert_eq!(turns.grant(seconds(9) + VOICE_OVERDUE), [request(13, Want::Voice)]);
     }
 
     #[test]

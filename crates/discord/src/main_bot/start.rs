@@ -26,8 +26,6 @@ use crate::vitals::Vitals;
 use crate::voice::{Seat, Voice};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
-const TURN_POLL: Duration = Duration::from_secs(1);
-const TURN_PATIENCE: Duration = Duration::from_secs(30);
 /// Few come, and a bot that does not read them measures no voice.
 const VOICE_EVENTS: usize = 32;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -108,7 +106,7 @@ pub(super) async fn start(config: MainBotConfig, trust: Trust) -> Result<Started
 /// and the gateway's own refusal (op 9) after that.
 async fn wait_for_identify(bot: &MainBot) {
     let Vitals { rest, recorder, channel, .. } = &bot.vitals;
-    match rest.turn(*channel, &recorder.worker, Want::Identify, TURN_POLL, TURN_PATIENCE).await {
+    match rest.turn(*channel, &recorder.worker, Want::Identify).await {
         Ok(Some(message)) => {
             if let Err(error) = rest.delete(*channel, message).await {
                 tracing::debug!("{error}");

@@ -258,7 +258,11 @@ async fn asked(bot: Arc<ServerBot>, ask: Ask, message: Box<Message>) {
     for _ in 0..ASK_LOOKS {
         if bot.scraper.speaks_for(message.author.id, message.channel_id, &ask.worker) {
             let request = Request { channel: message.channel_id, message: message.id, want: ask.want };
-            return lock(&bot.turns).ask(request);
+            lock(&bot.turns).ask(request);
+            if let Err(error) = bot.vitals.rest.note(request).await {
+                tracing::debug!("a request for a turn could not be noted: {error}");
+            }
+            return;
         }
         tokio::time::sleep(GRANTS).await;
     }

@@ -36,9 +36,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// What was refused for want of encryption is asked for again only after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(3600);
-/// Many bots may be before this one.
-const TURN_POLL: Duration = Duration::from_secs(5);
-const TURN_PATIENCE: Duration = Duration::from_secs(3600);
+const UNGRANTED: Duration = Duration::from_secs(600);
 const IDLE: Duration = Duration::from_secs(1);
 /// Resumes of one admission in a row that came to nothing.
 const RESUMES: u32 = 3;
@@ -104,9 +102,13 @@ impl Voice {
     /// The message that asked for the turn, if turns are taken. `None`: not now.
     async fn turn(&self, vitals: &Vitals) -> Option<Option<Snowflake>> {
         let Some(worker) = &self.turns else { return Some(None) };
-        match vitals.rest.turn(vitals.channel, worker, Want::Voice, TURN_POLL, TURN_PATIENCE).await {
+        match vitals.rest.turn(vitals.channel, worker, Want::Voice).await {
             Ok(Some(message)) => Some(Some(message)),
-            Ok(None) => None,
+            Ok(None) => {
+                tracing::info!("no server bot grants turns in voice; asking again in ten minutes");
+                tokio::time::sleep(UNGRANTED).await;
+                None
+            }
             Err(error) => {
                 tracing::debug!("no turn in voice: {error}");
                 tokio::time::sleep(FIRST_PAUSE).await;
@@ -131,69 +133,41 @@ impl Voice {
         vitals.recorder.keep(measured, Instant::now());
     }
 
-    /// Ends well where the settings, or Discord with another server, ask for it.
+    /// Ends well where the settings, or whoever moves the bot out of the channel, ask for it.
     async fn stay(&mut self, vitals: &Vitals) -> Result<(), Left> {
         while self.events.try_recv().is_ok() {}
         self.command(voice_state(self.seat.guild, Some(self.seat.channel)));
-        let (admission, endpoint, target) = self.admission().await?;
-        tracing::info!(server = %target, "in voice");
-        let mut memory = Memory::default();
-        let mut resumes = 0;
+        let mut known = Known::default();
+        let until = self.turns.is_some().then(|| tokio::time::Instant::now() + VOICE_LEASE);
+        // Each server that Discord names, until it names another.
         loop {
-            let opened = Session::open(&endpoint, &self.trust, &admission, &mut memory).await;
-            let (mut session, interval) = match opened {
-                Ok(opened) => opened,
-                Err(Left::Broken(problem)) if resumes < RESUMES => {
-                    tracing::debug!(%problem, "the voice server cannot be entered");
-                    resumes += 1;
-                    tokio::time::sleep(FIRST_PAUSE).await;
-                    continue;
-                }
-                Err(left) => return Err(left),
-            };
-            let mut beats = 0;
-            let mut told = |beat: VoiceBeat| {
-                beats += u32::from(beat.app.is_some());
-                keep(vitals, &beat, &target);
-            };
-            let left = tokio::select! {
-                left = session.stay(interval, &mut told) => left,
-                () = moved(&mut self.events, &self.seat) => return Ok(()),
+            let (admission, endpoint, target) = self.admission(&mut known).await?;
+            tracing::info!(server = %target, "in voice");
+            let at_server = at_server(vitals, &self.trust, &endpoint, &admission, &target);
+            let moved = tokio::select! {
+                left = at_server => return Err(left),
+                moved = moved(&mut self.events, &self.seat, &mut known) => moved,
                 () = unwanted(vitals) => return Ok(()),
-                () = lease(self.turns.is_some()) => return Ok(()),
+                () = lease(until) => return Ok(()),
             };
-            match left {
-                Left::Broken(problem) if resumes < RESUMES || beats > 0 => {
-                    tracing::debug!(%problem, "the voice connection ended; resuming");
-                    resumes = if beats > 0 { 1 } else { resumes + 1 };
-                }
-                left => return Err(left),
+            match moved {
+                Moved::ToAnotherServer => {}
+                Moved::Out => return Ok(()),
             }
         }
     }
 
     /// Waits for both halves of an admission, in whichever order they come.
-    async fn admission(&mut self) -> Result<(Admission, Endpoint, String), Left> {
-        let (mut session_id, mut server) = (None::<String>, None::<VoiceServer>);
+    async fn admission(&mut self, known: &mut Known) -> Result<(Admission, Endpoint, String), Left> {
         let both = async {
-            while let Some(event) = self.events.recv().await {
-                match event {
-                    Event::VoiceStateUpdate(state) if self.seat.is_mine(&state) && state.channel_id.is_some() => {
-                        session_id = Some(state.session_id);
-                    }
-                    Event::VoiceServerUpdate(update) if update.guild_id == self.seat.guild => {
-                        // Null: Discord is still looking for a server, another update follows.
-                        server = update.endpoint.is_some().then_some(*update);
-                    }
-                    _ => {}
-                }
-                if let (Some(session_id), Some(VoiceServer { token, endpoint: Some(endpoint), .. })) =
-                    (&session_id, &server)
+            loop {
+                if let Known { session_id: Some(session_id), server: Some(server) } = &known
+                    && let Some(endpoint) = &server.endpoint
                 {
-                    return Some((session_id.clone(), token.clone(), endpoint.clone()));
+                    return Some((session_id.clone(), server.token.clone(), endpoint.clone()));
                 }
+                known.learn(self.events.recv().await?, &self.seat);
             }
-            None
         };
         let found = tokio::time::timeout(ADMISSION, both).await.ok().flatten();
         let Some((session_id, token, target)) = found else {
@@ -208,6 +182,65 @@ impl Voice {
     }
 }
 
+/// What the gateway said of this stay.
+#[derive(Default)]
+struct Known {
+    session_id: Option<String>,
+    server: Option<VoiceServer>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moved {
+    ToAnotherServer,
+    Out,
+}
+
+impl Known {
+    fn learn(&mut self, event: Event, seat: &Seat) -> Option<Moved> {
+        match event {
+            Event::VoiceStateUpdate(state) if seat.is_mine(&state) => {
+                let is_here = state.channel_id == Some(seat.channel);
+                self.session_id = is_here.then_some(state.session_id);
+                (!is_here).then_some(Moved::Out)
+            }
+            // A null endpoint: Discord is still looking for a server, another update follows.
+            Event::VoiceServerUpdate(update) if update.guild_id == seat.guild => {
+                self.server = Some(*update);
+                Some(Moved::ToAnotherServer)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Measures at one server, over as many connections as it takes.
+async fn at_server(vitals: &Vitals, trust: &Trust, endpoint: &Endpoint, admission: &Admission, target: &str) -> Left {
+    let mut memory = Memory::default();
+    let mut resumes = 0;
+    loop {
+        let mut beats = 0;
+        let left = match Session::open(endpoint, trust, admission, &mut memory).await {
+            Ok((mut session, interval)) => {
+                let mut told = |beat: VoiceBeat| {
+                    beats += u32::from(beat.app.is_some());
+                    keep(vitals, &beat, target);
+                };
+                session.stay(interval, &mut told).await
+            }
+            Err(left) => left,
+        };
+        match left {
+            Left::Broken(problem) if resumes < RESUMES || beats > 0 => {
+                tracing::debug!(%problem, "the voice connection ended; resuming");
+                resumes = if beats > 0 { 1 } else { resumes + 1 };
+                // At once where it worked before.
+                tokio::time::sleep(if beats > 0 { Duration::ZERO } else { FIRST_PAUSE }).await;
+            }
+            left => return left,
+        }
+    }
+}
+
 impl Seat {
     fn is_mine(&self, state: &VoiceState) -> bool {
         state.user_id == self.me && state.guild_id.is_none_or(|guild| guild == self.guild)
@@ -215,21 +248,20 @@ impl Seat {
 }
 
 /// Until Discord names another server, or takes the bot out of the channel.
-async fn moved(events: &mut mpsc::Receiver<Event>, seat: &Seat) {
+async fn moved(events: &mut mpsc::Receiver<Event>, seat: &Seat, known: &mut Known) -> Moved {
     while let Some(event) = events.recv().await {
-        match event {
-            Event::VoiceServerUpdate(update) if update.guild_id == seat.guild => return,
-            Event::VoiceStateUpdate(state) if seat.is_mine(&state) && state.channel_id != Some(seat.channel) => return,
-            _ => {}
+        if let Some(moved) = known.learn(event, seat) {
+            return moved;
         }
     }
     std::future::pending().await
 }
 
-async fn lease(is_shared: bool) {
-    match is_shared {
-        true => tokio::time::sleep(VOICE_LEASE).await,
-        false => std::future::pending().await,
+/// Never where the account is this bot's alone.
+async fn lease(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

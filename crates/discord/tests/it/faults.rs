@@ -95,7 +95,7 @@ async fn sessions_that_end_in_every_way_are_taken_up_again() {
         Effect::HalfClose,
     ] {
         let before = beats();
-        assert_eq!(scene.handle.disturb_gateway(main, effect.clone()), 1, "{effect:?}");
+        until("a session to disturb", || scene.handle.disturb_gateway(main, effect.clone()) == 1).await;
         until(&format!("beats after {effect:?}"), || beats() > before + 2).await;
     }
     bot.stop().await.unwrap();
@@ -128,7 +128,9 @@ async fn discord_is_away_and_what_was_measured_meanwhile_comes_later() {
     // Each attempt to reach it is a record of its own.
     tokio::time::sleep(Duration::from_secs(2)).await;
     scene.handle.set_away(false);
-    let unreachable = |record: &Record| record.measured.flags.iter().any(|flag| flag == "unreachable");
+    // A connection that is reset at once may still have taken the request.
+    let words = ["unreachable", "interrupted"];
+    let unreachable = |record: &Record| record.measured.flags.iter().any(|flag| words.contains(&flag.as_str()));
     until("the backlog", || scene.posted("nyc1").iter().filter(|record| unreachable(record)).count() > 20).await;
     bot.stop().await.unwrap();
     assert_complete(&scene.posted("nyc1"));

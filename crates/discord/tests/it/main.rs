@@ -5,3 +5,4 @@ mod board;
 mod faults;
 mod scraping;
 mod support;
+mod voice;

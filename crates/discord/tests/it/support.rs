@@ -201,7 +201,7 @@ impl Running {
 
 /// A test that hangs fails; nothing else depends on it.
 pub async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_secs(240);
     tokio::time::timeout(limit, future).await.unwrap_or_else(|_| panic!("{what}: nothing within {limit:?}"))
 }
 
