@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::WorkerName;
+use crate::record::Metric;
 use crate::sample::{Direction, Family, Kind};
 use crate::shaping::{Arm, Payload};
 
@@ -16,9 +17,9 @@ pub struct Report {
     pub generated_at: String,
     pub paths: Vec<Path>,
     #[serde(default)]
-    pub applications: Vec<serde_value::Never>,
+    pub applications: Vec<Application>,
     #[serde(default)]
-    pub media: Vec<serde_value::Never>,
+    pub media: Vec<Media>,
     /// Kinds, ports or rights that were asked for and could not be used, a line each.
     #[serde(default)]
     pub untested: Vec<String>,
@@ -27,12 +28,62 @@ pub struct Report {
     pub changes: Vec<VerdictChange>,
 }
 
-/// Arrays whose content later versions define; always empty here.
-pub mod serde_value {
-    use serde::{Deserialize, Serialize};
+/// Latency of one worker's application, by library and metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Application {
+    pub worker: WorkerName,
+    pub library: String,
+    pub language: String,
+    pub metric: Metric,
+    /// Nearest rank over the exchanges that were answered; null where none was.
+    pub app_ms: Option<AppLatency>,
+    /// Of the same connections; null where the kernel was not asked.
+    pub network_ms: Option<NetworkLatency>,
+    /// Application minus network, exchange by exchange.
+    pub overhead_ms: Option<Overhead>,
+    /// Exchanges, answered or not.
+    pub samples: u64,
+    /// Every flag of its records, each once, sorted.
+    pub flags: Vec<String>,
+}
 
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-    pub enum Never {}
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppLatency {
+    pub p50: f64,
+    pub p95: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkLatency {
+    pub p50: f64,
+    pub min: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Overhead {
+    pub p50: f64,
+}
+
+/// How a media host was learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaSource {
+    Dns,
+    VoiceServerUpdate,
+}
+
+/// Network latency of one worker to a media (voice) host: medians in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Media {
+    pub worker: WorkerName,
+    pub host: String,
+    /// Null where the name tells none.
+    pub city: Option<String>,
+    pub source: MediaSource,
+    pub dns_ms: Option<f64>,
+    pub icmp_ms: Option<f64>,
+    pub tcp_ms: Option<f64>,
+    pub udp_ms: Option<f64>,
 }
 
 /// One worker, direction and address family.

@@ -25,6 +25,7 @@ pub mod filter;
 pub mod icmp;
 pub mod interface;
 pub mod memory;
+mod own_connections;
 pub mod pacing;
 pub mod packet_io;
 mod sys;
@@ -34,6 +35,7 @@ pub mod udp;
 
 pub use clock::Clock;
 pub use error::NetError;
+pub use own_connections::{OwnConnection, own_connections};
 pub use udp::{
     IcmpError, Outgoing, QueueEvent, Readiness, ReceiveBatch, Received, TransmitStamp, UdpOptions, UdpProbeSocket,
 };

@@ -12,6 +12,7 @@ use serde::Deserialize;
 pub struct Config {
     pub server: ServerSection,
     pub worker: WorkerSection,
+    pub bot: BotSection,
     /// `[[task]]`: what the workers do; none: their default.
     pub task: Vec<TaskSection>,
 }
@@ -49,6 +50,28 @@ pub struct WorkerSection {
     pub data_dir: Option<PathBuf>,
     pub interface: Option<String>,
     pub spool_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BotSection {
+    /// Tokens file, mode 0600.
+    pub tokens: Option<PathBuf>,
+    pub guild: Option<String>,
+    pub api: Option<String>,
+    pub gateway: Option<String>,
+    pub ca: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
+    pub standalone: bool,
+    /// Ids of who may command; none: whoever may manage the guild, by slash command.
+    pub allowed_roles: Vec<String>,
+    pub allowed_users: Vec<String>,
+    /// Ids of accounts whose steering a main bot obeys besides its own.
+    pub steered_by: Vec<String>,
+    pub rest_s: Option<u32>,
+    pub post_s: Option<u32>,
+    pub refresh_s: Option<u32>,
+    pub voice: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,7 +119,7 @@ fn one_line(error: &toml::de::Error, text: &str) -> String {
     line.map_or(message.clone(), |line| format!("line {line}: {message}"))
 }
 
-fn xdg(variable: &str, fallback: &str) -> Option<PathBuf> {
+pub fn xdg(variable: &str, fallback: &str) -> Option<PathBuf> {
     match std::env::var_os(variable).filter(|value| Path::new(value).is_absolute()) {
         Some(dir) => Some(dir.into()),
         None => std::env::var_os("HOME").map(|home| PathBuf::from(home).join(fallback)),

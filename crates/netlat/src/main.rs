@@ -68,6 +68,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Stamp(args) => commands::stamp::run(args),
         Command::Reflect(args) => commands::reflect::run(args),
         Command::Path(args) => commands::path::run(args),
+        Command::Bot(args) => commands::bot::run(args, &config),
         Command::Report(args) => commands::report::run(args, &config),
         Command::Export(args) => commands::export::run(args, &config),
         Command::Demo(args) => commands::demo::run(args, cli.verbose),
@@ -92,8 +93,8 @@ fn log_to_stderr(verbose: u8) {
     };
     let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
     // Libraries below speak of every connection they reuse; their debug lines help nobody here.
-    let ours =
-        ["netlat", "server", "worker", "store", "net", "measure", "lab", "discord_emulator"].map(|name| (name, level));
+    let ours = ["netlat", "server", "worker", "store", "net", "measure", "lab", "discord", "discord_emulator"]
+        .map(|name| (name, level));
     let filter =
         tracing_subscriber::filter::Targets::new().with_targets(ours).with_default(level.min(LevelFilter::WARN));
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(!plain);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
-use model::report::{Class, Path, Remarking, Report};
+use model::report::{Application, Class, Path, Remarking, Report};
 use model::{Dscp, Ecn};
 
 pub fn new(header: &[&str]) -> Table {
@@ -23,7 +23,7 @@ pub fn right(table: &mut Table, from: usize) {
 /// `explain`: the evidence of each verdict as well.
 pub fn report(report: &Report, explain: bool) -> String {
     let mut out = String::new();
-    if report.paths.is_empty() {
+    if report.paths.is_empty() && report.applications.is_empty() {
         out.push_str("No samples in this window: is a worker connected, and does --since reach back far enough?\n");
     }
     for path in &report.paths {
@@ -40,6 +40,9 @@ pub fn report(report: &Report, explain: bool) -> String {
             change.from.name(),
             change.to.name()
         );
+    }
+    if !report.applications.is_empty() {
+        let _ = writeln!(out, "applications\n{}", indent(&applications(&report.applications)));
     }
     for line in &report.untested {
         let _ = writeln!(out, "not tested: {line}");
@@ -108,6 +111,29 @@ fn classes(classes: &[Class]) -> String {
         ]);
     }
     right(&mut table, 2);
+    table.to_string()
+}
+
+/// Each library's latency beside the network's on the same connections.
+fn applications(applications: &[Application]) -> String {
+    let mut table =
+        new(&["worker", "library", "metric", "app ms p50", "p95", "network p50", "min", "overhead p50", "n", "flags"]);
+    let ms = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
+    for application in applications {
+        table.add_row([
+            application.worker.to_string(),
+            application.library.clone(),
+            application.metric.to_string(),
+            ms(application.app_ms.map(|app| app.p50)),
+            ms(application.app_ms.map(|app| app.p95)),
+            ms(application.network_ms.map(|network| network.p50)),
+            ms(application.network_ms.map(|network| network.min)),
+            ms(application.overhead_ms.map(|overhead| overhead.p50)),
+            application.samples.to_string(),
+            application.flags.join(" "),
+        ]);
+    }
+    right(&mut table, 3);
     table.to_string()
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Crates of the workspace and which of them each may use.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("wire", &[]),
     ("model", &["wire"]),
     ("measure", &["wire", "model"]),
@@ -17,18 +17,24 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("discord-emulator", &[]),
     ("server", &["wire", "model", "measure", "net", "path", "store"]),
     ("worker", &["wire", "model", "measure", "net", "path"]),
-    ("netlat", &["wire", "model", "measure", "net", "path", "store", "lab", "server", "worker", "discord-emulator"]),
+    ("discord", &["wire", "model", "net"]),
+    (
+        "netlat",
+        &["wire", "model", "measure", "net", "path", "store", "lab", "server", "worker", "discord", "discord-emulator"],
+    ),
 ];
 
 /// Libraries that some crates alone may use.
-const ONLY_IN: [(&str, &[&str]); 7] = [
+const ONLY_IN: [(&str, &[&str]); 9] = [
     ("rusqlite", &["store"]),
     ("parquet", &["store"]),
     ("axum", &["server", "discord-emulator"]),
     ("clap", &["netlat"]),
     ("reqwest", &["worker"]),
     ("libc", &["net"]),
-    ("tokio", &["server", "worker", "netlat", "discord-emulator"]),
+    ("tokio", &["server", "worker", "netlat", "discord", "discord-emulator"]),
+    ("twilight-gateway", &["discord"]),
+    ("davey", &["discord"]),
 ];
 
 fn direct_dependencies() -> BTreeMap<String, BTreeSet<String>> {

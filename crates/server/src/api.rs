@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use model::control::{ChangedMarks, Enroll, ErrorBody, SessionRequest, TaskList, Upload};
+use model::deployment::{ApplicationList, CsvExport, CursorList};
 use model::shaping::ExperimentStatus;
-use model::{Report, SessionId, TaskSpec, UnixNanos, WorkerName};
+use model::{RecordSubmission, RecordsAccepted, Report, SessionId, TaskSpec, UnixNanos, WorkerName};
 use serde::{Deserialize, Serialize};
 
 use crate::coordinator::Coordinator;
@@ -70,6 +71,11 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/api/v1/changed-marks", get(changed_marks))
         .route("/api/v1/trace", post(trace).layer(DefaultBodyLimit::max(MAX_TRACE)))
         .route("/api/v1/report", get(report))
+        .route("/api/v1/records", post(own_records))
+        .route("/api/v1/admin/records", post(records))
+        .route("/api/v1/admin/cursors", get(cursors))
+        .route("/api/v1/admin/applications", get(applications))
+        .route("/api/v1/admin/records.csv", get(csv))
         .route("/api/v1/admin/join", post(join))
         .route("/api/v1/admin/status", get(status))
         .route("/api/v1/admin/tasks", get(tasks).post(add_task))
@@ -232,6 +238,80 @@ async fn report(
     Query(query): Query<ReportQuery>,
 ) -> Result<Json<Report>, Refusal> {
     Ok(Json(api.coordinator.report(Some(caller.0), UnixNanos(query.since_ns)).await?))
+}
+
+/// Every record and word within its documented range.
+fn check_submission(submission: &RecordSubmission) -> Result<(), Refusal> {
+    let refused = |why: String| Refusal(StatusCode::BAD_REQUEST, "bad_request", why);
+    let most = RecordSubmission::LIMIT;
+    if submission.records.len() > most || submission.cursors.len() > most || submission.counted.len() > 64 {
+        return Err(refused(format!("a submission has at most {most} records and cursors and 64 counts")));
+    }
+    for record in &submission.records {
+        record.check().map_err(|error| refused(error.to_string()))?;
+    }
+    let printable = |text: &str| (1..=80).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let is_counter = |name: &str| {
+        name.len() <= 40 && name.starts_with("record_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    };
+    if !submission.cursors.iter().all(|cursor| printable(&cursor.source) && i64::try_from(cursor.position).is_ok()) {
+        return Err(refused("a cursor's source has 1 to 80 printable characters, its position 63 bits".to_owned()));
+    }
+    if !submission.counted.iter().all(|(name, _)| is_counter(name)) {
+        return Err(refused("a count's name is record_ and a word of a-z and '_'".to_owned()));
+    }
+    Ok(())
+}
+
+async fn own_records(
+    State(api): State<Api>,
+    caller: Caller,
+    Json(submission): Json<RecordSubmission>,
+) -> Result<Json<RecordsAccepted>, Refusal> {
+    check_submission(&submission)?;
+    let foreign = submission.records.iter().any(|record| record.id.worker != caller.0);
+    if foreign || !submission.cursors.is_empty() || !submission.counted.is_empty() {
+        let message = "a worker submits its own records and nothing else".to_owned();
+        return Err(Refusal(StatusCode::BAD_REQUEST, "bad_request", message));
+    }
+    Ok(Json(api.coordinator.submit(submission).await?))
+}
+
+async fn records(
+    State(api): State<Api>,
+    _: Admin,
+    Json(submission): Json<RecordSubmission>,
+) -> Result<Json<RecordsAccepted>, Refusal> {
+    check_submission(&submission)?;
+    Ok(Json(api.coordinator.submit(submission).await?))
+}
+
+async fn cursors(State(api): State<Api>, _: Admin) -> Result<Json<CursorList>, Refusal> {
+    Ok(Json(CursorList { cursors: api.coordinator.cursors().await? }))
+}
+
+#[derive(Deserialize)]
+struct ApplicationsQuery {
+    worker: Option<WorkerName>,
+    #[serde(default)]
+    since_us: i64,
+}
+
+async fn applications(
+    State(api): State<Api>,
+    _: Admin,
+    Query(query): Query<ApplicationsQuery>,
+) -> Result<Json<ApplicationList>, Refusal> {
+    let since = UnixNanos(query.since_us.saturating_mul(1000));
+    Ok(Json(ApplicationList { applications: api.coordinator.applications(query.worker, since).await? }))
+}
+
+async fn csv(
+    State(api): State<Api>,
+    _: Admin,
+    Query(query): Query<ApplicationsQuery>,
+) -> Result<Json<CsvExport>, Refusal> {
+    Ok(Json(CsvExport { csv: api.coordinator.csv(query.since_us).await? }))
 }
 
 /// `POST /api/v1/admin/join`.

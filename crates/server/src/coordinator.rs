@@ -9,8 +9,11 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use model::control::{
     ChangedMarks, Enroll, Enrolled, ProbePorts, SessionGrant, SessionInfo, SessionRequest, Upload, Uploaded,
 };
+use model::report::Application;
 use model::shaping::ExperimentStatus;
-use model::{Direction, Report, SessionId, Task, TaskId, UnixNanos, WorkerName};
+use model::{
+    Cursor, Direction, RecordSubmission, RecordsAccepted, Report, SessionId, Task, TaskId, UnixNanos, WorkerName,
+};
 use serde::{Deserialize, Serialize};
 use store::{SessionKeys, SessionPlan};
 use tokio::sync::{Semaphore, oneshot};
@@ -358,6 +361,43 @@ impl Coordinator {
             crate::report::build(&dir, worker.as_ref(), Some(since), now)
         });
         Ok(built.await.map_err(|_| busy())??)
+    }
+
+    /// Keeps checked records; answered once they are in the store.
+    pub(crate) async fn submit(&self, submission: RecordSubmission) -> Result<RecordsAccepted, Refusal> {
+        self.call(move |ingest| Ok(ingest.store.submit(&submission)?)).await
+    }
+
+    pub(crate) async fn cursors(&self) -> Result<Vec<Cursor>, Refusal> {
+        self.call(|ingest| Ok(ingest.store.cursors()?)).await
+    }
+
+    pub(crate) async fn applications(
+        &self,
+        worker: Option<WorkerName>,
+        since: UnixNanos,
+    ) -> Result<Vec<Application>, Refusal> {
+        let busy = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned());
+        let permit = self.reports.clone().acquire_owned().await.map_err(|_| busy())?;
+        let dir = self.data_dir.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            crate::report::applications_of(&dir, worker.as_ref(), Some(since))
+        });
+        Ok(built.await.map_err(|_| busy())??)
+    }
+
+    pub(crate) async fn csv(&self, since_us: i64) -> Result<String, Refusal> {
+        let busy = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned());
+        let permit = self.reports.clone().acquire_owned().await.map_err(|_| busy())?;
+        let dir = self.data_dir.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            crate::report::csv_of(&dir, since_us)
+        });
+        let too_long = "that is more than 8 MiB: ask for less, or use `netlat export --dataset discord` on the server";
+        let csv = written.await.map_err(|_| busy())??;
+        csv.ok_or_else(|| Refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_long", too_long.to_owned()))
     }
 
     pub(crate) async fn status(&self) -> Result<Status, Refusal> {

@@ -1,8 +1,9 @@
 //! Builds a report from a data directory: reads through the store, judges through `measure`.
 
-use model::report::{Path, Report, SCHEMA, VerdictChange};
+use model::deployment::LONGEST_CSV;
+use model::report::{Application, Media, Path, Report, SCHEMA, VerdictChange};
 use model::{Sample, UnixNanos, WorkerName};
-use store::{Reader, SampleQuery, SessionQuery, Stated, TimeQuery, VerdictRow};
+use store::{ExportFormat, Reader, RecordQuery, SampleQuery, SessionQuery, Stated, TimeQuery, VerdictRow};
 
 use crate::{ServerError, changed};
 
@@ -31,15 +32,8 @@ pub fn build(
     }
     let query = TimeQuery { worker: worker.cloned(), since, until: None };
     let changes = reader.verdict_changes(&query)?.iter().filter_map(change).collect();
-    Ok(Report {
-        schema: SCHEMA.to_owned(),
-        generated_at: rfc3339(now),
-        paths,
-        applications: Vec::new(),
-        media: Vec::new(),
-        untested,
-        changes,
-    })
+    let (applications, media) = applications(&reader, worker, since)?;
+    Ok(Report { schema: SCHEMA.to_owned(), generated_at: rfc3339(now), paths, applications, media, untested, changes })
 }
 
 /// Verdicts of an endless watch are not the window's: they are in force.
@@ -66,6 +60,59 @@ fn change(row: &VerdictRow) -> Option<VerdictChange> {
         from: row.changed_from?,
         to: entry.verdict,
     })
+}
+
+/// The applications' part alone, which needs no samples.
+pub fn applications_of(
+    data_dir: &std::path::Path,
+    worker: Option<&WorkerName>,
+    since: Option<UnixNanos>,
+) -> Result<Vec<Application>, ServerError> {
+    Ok(applications(&Reader::open(data_dir)?, worker, since)?.0)
+}
+
+fn applications(
+    reader: &Reader,
+    worker: Option<&WorkerName>,
+    since: Option<UnixNanos>,
+) -> Result<(Vec<Application>, Vec<Media>), ServerError> {
+    let query =
+        RecordQuery { worker: worker.cloned(), since_us: since.map(model::record::micros), ..RecordQuery::default() };
+    let mut all = measure::applications::Applications::default();
+    reader.records(&query, &mut |record| {
+        all.add(&record);
+        true
+    })?;
+    // Names of media hosts are the matter of whoever knows Discord: the caller names their cities.
+    Ok(all.finish(&|_| None))
+}
+
+/// Records since a moment as CSV. `None` if that is longer than may be handed out in one piece.
+pub fn csv_of(data_dir: &std::path::Path, since_us: i64) -> Result<Option<String>, ServerError> {
+    let query = RecordQuery { since_us: Some(since_us), ..RecordQuery::default() };
+    let mut out = Bounded(Vec::new());
+    match Reader::open(data_dir)?.export_records_to(ExportFormat::Csv, &query, &mut out) {
+        // Records are printable ASCII.
+        Ok(_) => Ok(String::from_utf8(out.0).ok()),
+        Err(_) if out.0.len() >= LONGEST_CSV => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses what goes beyond [`LONGEST_CSV`].
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = LONGEST_CSV - self.0.len();
+        let taken = bytes.len().min(room);
+        self.0.extend_from_slice(&bytes[..taken]);
+        if taken < bytes.len() { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 struct WorkerSamples<'a> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub struct StoreOptions {
     /// Sealed samples are deleted this many days after they were sealed.
     pub raw_days: u32,
-    /// One-minute rollups and clock rows are deleted after this many days; one-hour rollups never.
+    /// One-minute rollups, clock rows and records of applications are deleted after this many days; one-hour rollups never.
     pub minute_days: u32,
     /// Upper bound of the whole directory in bytes; the oldest sealed samples go first.
     pub max_bytes: u64,

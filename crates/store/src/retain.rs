@@ -23,6 +23,7 @@ pub struct RetentionReport {
     pub clocks: u64,
     pub sessions: u64,
     pub join_tokens: u64,
+    pub records: u64,
 }
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -33,7 +34,7 @@ fn days_before(now: UnixNanos, days: u32) -> UnixNanos {
 
 impl Store {
     /// Raw samples go `raw_days` after they were sealed (not by their own times, which a worker's clock may have got
-    /// wrong), minute rollups and clocks after `minute_days`, and beyond `max_bytes` the oldest segments. Ended
+    /// wrong), minute rollups, clocks and records after `minute_days`, and beyond `max_bytes` the oldest segments. Ended
     /// sessions go with their samples. Files are deleted only once the manifest without them is on the disk.
     pub fn retain(&mut self, now: UnixNanos) -> Result<RetentionReport, StoreError> {
         let raw_before = days_before(now, self.options.raw_days);
@@ -69,6 +70,7 @@ impl Store {
                 clocks = report.clocks,
                 sessions = report.sessions,
                 join_tokens = report.join_tokens,
+                records = report.records,
                 "deleted what was too old or too much"
             );
         }
@@ -136,6 +138,7 @@ fn drop_rows(
             .prepare_cached("DELETE FROM clock WHERE worker = ? AND at < ?")?
             .execute(params![worker, minutes_before.0])? as u64;
     }
+    report.records = db.execute("DELETE FROM record WHERE at_us < ?", [minutes_before.0.div_euclid(1000)])? as u64;
     report.sessions = db.execute("DELETE FROM session WHERE ended_at < ?", [raw_before.0])? as u64;
     if report.sessions > 0 {
         db.execute("DELETE FROM pending WHERE session NOT IN (SELECT id FROM session)", [])?;

@@ -205,11 +205,14 @@ fn column<W: Write + Send, T: DataType>(
     column.close()
 }
 
-fn required<W: Write + Send, T: DataType>(group: &mut SerializedRowGroupWriter<'_, W>, values: &[T::T]) -> Result<()> {
+pub(crate) fn required<W: Write + Send, T: DataType>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    values: &[T::T],
+) -> Result<()> {
     column::<W, T>(group, values, None)
 }
 
-fn optional<W: Write + Send, T: DataType>(
+pub(crate) fn optional<W: Write + Send, T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     values: &[Option<T::T>],
 ) -> Result<()> {

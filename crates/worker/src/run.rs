@@ -20,6 +20,7 @@ use crate::duty::{self, Cycle};
 use crate::error::WorkerError;
 use crate::flow::FlowSpec;
 use crate::flow::plan::Timeline;
+use crate::handed::Handed;
 use crate::outlook;
 use crate::shaping::{self, Job};
 use crate::spool::Spool;
@@ -33,6 +34,8 @@ const LAST_UPLOAD: Duration = Duration::from_secs(3);
 const REFUSED_AGAIN: Duration = Duration::from_secs(300);
 /// Tasks are asked for so often while nothing is measured, since then no upload brings news.
 const IDLE_POLL: Duration = Duration::from_secs(10);
+/// And whether tasks came by another way so often.
+const HANDED_POLL: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`, then ends its sessions in order. Comes back earlier only with an error that no waiting repairs.
 pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
@@ -49,7 +52,8 @@ pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Resu
     tracing::info!("worker {name} of {}", station.uplink.server());
     let (answers, heard) = mpsc::unbounded_channel();
     let jobs = Mutex::new(Vec::new());
-    let mut manager = Manager::new(&station, &jobs, config.families.clone(), heard);
+    let handed = Handed::new(&config.data_dir);
+    let mut manager = Manager::new(&station, &jobs, config.families.clone(), heard, handed);
     let error = tokio::select! {
         error = manager.manage() => Some(error),
         error = station.upload_forever(&answers) => Some(error),
@@ -112,6 +116,8 @@ struct Manager<'a> {
     jobs: &'a Mutex<Vec<Job>>,
     families: Vec<Family>,
     heard: mpsc::UnboundedReceiver<Uploaded>,
+    /// Tasks that reach this host by another way than the server's API.
+    handed: Handed,
     tasks: Option<Vec<Running>>,
     targets: Option<Targets>,
     revision: Option<u64>,
@@ -131,12 +137,14 @@ impl<'a> Manager<'a> {
         jobs: &'a Mutex<Vec<Job>>,
         families: Vec<Family>,
         heard: mpsc::UnboundedReceiver<Uploaded>,
+        handed: Handed,
     ) -> Manager<'a> {
         Manager {
             station,
             jobs,
             families,
             heard,
+            handed,
             tasks: None,
             targets: None,
             revision: None,
@@ -166,7 +174,7 @@ impl<'a> Manager<'a> {
                 }
                 Err(error) => return error,
             };
-            let sleep = tokio::time::sleep(wake);
+            let sleep = tokio::time::sleep(wake.min(HANDED_POLL));
             tokio::select! {
                 answer = self.heard.recv() => {
                     if let Some(answer) = answer {
@@ -175,6 +183,8 @@ impl<'a> Manager<'a> {
                 }
                 () = sleep => {}
             }
+            // The server's own list counts wherever it can be had.
+            self.stale |= self.handed.has_changed();
         }
     }
 
@@ -201,10 +211,26 @@ impl<'a> Manager<'a> {
             self.targets = Some(fresh);
         }
         if self.stale {
-            let list = self.station.uplink.tasks().await?;
+            let tasks = match self.station.uplink.tasks().await {
+                Ok(list) => list.tasks,
+                Err(error) if error.is_transient() => match self.handed.take() {
+                    Some(tasks) => {
+                        tracing::info!("the server is away; {} task(s) came by another way", tasks.len());
+                        self.adopt(tasks);
+                        // Asked for again until the server answers.
+                        if let Some(mut targets) = self.targets.take() {
+                            let _ = self.reconcile(&mut targets).await;
+                            self.targets = Some(targets);
+                        }
+                        return Err(error);
+                    }
+                    None => return Err(error),
+                },
+                Err(error) => return Err(error),
+            };
             self.stale = false;
             self.refused.clear();
-            self.adopt(list.tasks);
+            self.adopt(tasks);
         }
         let Some(mut targets) = self.targets.take() else { return Ok(IDLE_POLL) };
         let reconciled = self.reconcile(&mut targets).await;

@@ -1,5 +1,6 @@
 //! What the commands do, and the little that several of them need.
 
+pub mod bot;
 pub mod demo;
 pub mod emulate;
 pub mod export;

@@ -101,6 +101,12 @@ fn task(command: TaskCommand, config: &Config) -> anyhow::Result<Outcome> {
 
 /// Asks the server that runs on this data directory.
 fn ask<T>(dir: &Path, request: impl AsyncFnOnce(&Uplink) -> Result<T, worker::WorkerError>) -> anyhow::Result<T> {
+    let uplink = uplink(dir)?;
+    runtime()?.block_on(async { Ok(request(&uplink).await?) })
+}
+
+/// To the server that runs on this data directory, with its admin token.
+pub fn uplink(dir: &Path) -> anyhow::Result<Uplink> {
     let file = dir.join(Announcement::FILE);
     let text = std::fs::read(&file)
         .with_context(|| format!("no server has run on {} (its {} is missing)", dir.display(), Announcement::FILE))?;
@@ -110,8 +116,7 @@ fn ask<T>(dir: &Path, request: impl AsyncFnOnce(&Uplink) -> Result<T, worker::Wo
     let token =
         std::fs::read_to_string(&token_file).with_context(|| format!("cannot read {}", token_file.display()))?;
     let address = ServerAddress { host: announcement.control.ip().to_string(), port: announcement.control.port() };
-    let uplink = Uplink::new(address, announcement.fingerprint.parse()?, Secret::new(token.trim().to_owned()))?;
-    runtime()?.block_on(async { Ok(request(&uplink).await?) })
+    Ok(Uplink::new(address, announcement.fingerprint.parse()?, Secret::new(token.trim().to_owned()))?)
 }
 
 fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {

@@ -2,6 +2,7 @@
 //! iproute2, mount) is named when it is missing, and nothing is skipped.
 
 mod bad_input;
+mod bots;
 mod capture;
 mod connections;
 mod crash;

@@ -6,5 +6,6 @@ mod export;
 mod generate;
 mod killed;
 mod opening;
+mod records;
 mod retention;
 mod roundtrip;

@@ -1,0 +1,14 @@
+//! Discord's REST API: one kept connection, rate limits obeyed, every exchange timed beside its connection's network time.
+
+mod answer;
+mod client;
+pub(crate) mod connection;
+pub mod endpoint;
+mod error;
+pub mod limits;
+
+pub use answer::{Call, Method, Timed, Timing};
+pub use client::{Rest, RestConfig};
+pub use connection::{NoTrust, Trust};
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use error::RestError;
