@@ -22,7 +22,7 @@ const LONGEST_LINE: u64 = 4_096;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Record(Record),
+    Record(Box<Record>),
     Posted(RecordId),
 }
 
@@ -53,7 +53,7 @@ impl Journal {
             self.dropped += 1;
             self.surplus += 2;
         }
-        let written = self.append(&Line::Record(record.clone()));
+        let written = self.append(&Line::Record(Box::new(record.clone())));
         // Kept in memory also where the disk is full: it may be posted before this process ends.
         self.waiting.push_back(record);
         written
@@ -115,7 +115,7 @@ fn read(file: File, waiting: &mut VecDeque<Record>) -> io::Result<()> {
         match serde_json::from_slice(&text) {
             Ok(Line::Record(record)) => {
                 if record.check().is_ok() {
-                    waiting.push_back(record);
+                    waiting.push_back(*record);
                 }
                 if waiting.len() > MOST {
                     waiting.pop_front();
@@ -137,7 +137,7 @@ fn rewrite(path: &Path, waiting: &VecDeque<Record>) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
     let mut text = Vec::new();
     for record in waiting {
-        serde_json::to_writer(&mut text, &Line::Record(record.clone()))?;
+        serde_json::to_writer(&mut text, &Line::Record(Box::new(record.clone())))?;
         text.push(b'\n');
     }
     file.write_all(&text)?;

@@ -23,6 +23,9 @@ const LIMIT: Duration = Duration::from_secs(45);
 const RATE_PPS: f64 = 20.0;
 const NO_RIGHT: &str = "the worker has no CAP_NET_RAW (setcap cap_net_raw+ep), which reading quoted marks needs";
 
+/// When the marks of a family were last traced, and which: as sent and as arrived.
+type Traced = HashMap<Family, (Instant, Vec<(Tos, Tos)>)>;
+
 /// Tells a trace on its blocking thread to end when the worker does.
 struct Stop(Arc<AtomicBool>);
 
@@ -36,7 +39,7 @@ impl Drop for Stop {
 pub(crate) async fn look_forever(station: &Station, tracer: Option<Tracer>) {
     let tracer = tracer.map(Arc::new);
     let stop = Stop(Arc::default());
-    let mut traced: HashMap<Family, (Instant, Vec<(Tos, Tos)>)> = HashMap::new();
+    let mut traced: Traced = HashMap::new();
     let mut wait = FIRST_LOOK;
     loop {
         tokio::time::sleep(wait).await;
@@ -52,7 +55,7 @@ async fn look(
     station: &Station,
     tracer: Option<&Arc<Tracer>>,
     stop: &Stop,
-    traced: &mut HashMap<Family, (Instant, Vec<(Tos, Tos)>)>,
+    traced: &mut Traced,
 ) -> Result<(), WorkerError> {
     let changed: Vec<ChangedMarks> = station.uplink.get("changed-marks").await?;
     for ChangedMarks { family, marks } in changed {

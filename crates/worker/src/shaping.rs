@@ -381,7 +381,7 @@ impl Run<'_> {
         progress: &mut impl FnMut(ShapingProgress),
     ) -> Result<bool, WorkerError> {
         let mut sent = false;
-        while let Some(design) = trains.next() {
+        while let Some(design) = trains.next_design() {
             let begin = Instant::now();
             let classes = design.arms.len();
             let bytes = f64::from(design.size + ask.headers) * 8.0;

@@ -16,7 +16,7 @@ pub enum Command {
     Start {
         id: Option<TaskId>,
         worker: Option<WorkerName>,
-        spec: TaskSpec,
+        spec: Box<TaskSpec>,
     },
     Stop {
         id: TaskId,
@@ -88,7 +88,7 @@ impl Command {
             "status" => Command::Status,
             "workers" => Command::Workers,
             "tasks" => Command::Tasks,
-            "start" => Command::Start { id: pairs.id()?, worker: pairs.worker()?, spec: pairs.spec()? },
+            "start" => Command::Start { id: pairs.id()?, worker: pairs.worker()?, spec: Box::new(pairs.spec()?) },
             "stop" => Command::Stop { id: pairs.id()?.ok_or("say which: stop id=NAME (see tasks)")? },
             "set" => Command::Set { worker: pairs.worker()?, settings: pairs.settings()? },
             "report" => Command::Report { worker: pairs.worker()?.ok_or("say of whom: report worker=NAME")? },

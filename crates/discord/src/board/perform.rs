@@ -137,7 +137,7 @@ impl Board {
             Command::Workers => self.workers_text().await,
             Command::Tasks => Ok(tasks_text(&self.deployment.tasks().await?)),
             Command::Start { id, worker, spec } => {
-                let task = self.deployment.put_task(id, worker.clone(), spec).await?;
+                let task = self.deployment.put_task(id, worker.clone(), *spec).await?;
                 let steered = self.steer(worker.as_ref()).await;
                 let of = task.worker.as_ref().map_or("all workers".to_owned(), |worker| format!("`{worker}`"));
                 Ok(format!("Started task `{}` for {of}.{steered}", task.id))

@@ -230,11 +230,9 @@ fn handle(bot: &Arc<ServerBot>, event: Event, at: Instant) {
         Event::MessageUpdate(update) if update.edited_timestamp.is_some() => {
             bot.scraper.changed(update.channel_id, update.id, false);
         }
-        Event::MessageDelete(delete) => {
-            // A turn that was given back is no record that was taken away.
-            if !lock(&bot.turns).withdraw(delete.id) {
-                bot.scraper.changed(delete.channel_id, delete.id, true);
-            }
+        // A turn that was given back is no record that was taken away.
+        Event::MessageDelete(delete) if !lock(&bot.turns).withdraw(delete.id) => {
+            bot.scraper.changed(delete.channel_id, delete.id, true);
         }
         Event::MessageDeleteBulk(bulk) => {
             for id in bulk.ids {

@@ -258,7 +258,7 @@ impl Trains {
     }
 
     /// `None` when enough is known, or neither bytes nor time are left.
-    pub fn next(&mut self) -> Option<TrainDesign> {
+    pub fn next_design(&mut self) -> Option<TrainDesign> {
         let slowest = self.limits.iter().flatten().copied().reduce(|a, b| if a.0 <= b.0 { a } else { b });
         let (arms, bps, seconds, idle_ms) = match slowest {
             Some(_) if self.measured >= MEASUREMENTS => return None,
@@ -420,7 +420,7 @@ mod tests {
             assert!(spent <= budget * 6 / 10 + 20_000, "{budget}: {spent}");
             let mut trains = Trains::new(&ask, budget - spent, 30.0);
             let (mut bytes, mut seconds) = (0.0, 0.0);
-            while let Some(design) = trains.next() {
+            while let Some(design) = trains.next_design() {
                 let packets = f64::from(design.packets) * design.arms.len() as f64;
                 bytes += packets * (2.0 * f64::from(design.size + 28) + REPORTED_BYTES);
                 seconds += packets / design.rate_pps + design.arms.len() as f64 * f64::from(design.idle_ms) / 1e3;
@@ -433,7 +433,7 @@ mod tests {
     fn a_limit_that_shows_is_measured_twice_and_only_with_best_effort() {
         let ask = ask();
         let mut trains = Trains::new(&ask, 20_000_000, 120.0);
-        let search = trains.next().unwrap();
+        let search = trains.next_design().unwrap();
         let ef = search.arms.iter().position(|arm| arm.dscp.get() == 46).unwrap();
         let train = |arm, limit| TrainStatus { arm, sent_bps: 512e3, sent: 400, lost: 0, limit };
         let status = DirectionStatus {
@@ -445,12 +445,12 @@ mod tests {
         };
         trains.learn(&search, &[status]);
         for _ in 0..2 {
-            let measure = trains.next().unwrap();
+            let measure = trains.next_design().unwrap();
             assert_eq!(measure.arms.iter().map(|arm| arm.dscp.get()).collect::<Vec<_>>(), [0, 46]);
             let bps = measure.rate_pps * 220.0 * 8.0;
             assert!((bps / 600e3 - 1.0).abs() < 0.01, "{bps}");
         }
-        assert_eq!(trains.next(), None);
+        assert_eq!(trains.next_design(), None);
     }
 
     #[test]

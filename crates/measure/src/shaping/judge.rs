@@ -170,7 +170,7 @@ impl Course {
 
     fn push(&mut self, pairs: u64, log10_e: impl FnOnce() -> Log10E) {
         self.units += 1;
-        if self.units % self.every != 0 {
+        if !self.units.is_multiple_of(self.every) {
             return;
         }
         self.points.push(CoursePoint { pairs, log10_e: log10_e() });
@@ -438,7 +438,7 @@ fn median(values: &mut [f64]) -> Option<f64> {
         let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
         let upper = *upper;
         match below.iter().copied().max_by(f64::total_cmp) {
-            Some(lower) if values.len() % 2 == 0 => (lower + upper) / 2.0,
+            Some(lower) if values.len().is_multiple_of(2) => (lower + upper) / 2.0,
             _ => upper,
         }
     })

@@ -89,7 +89,7 @@ impl Monitor {
             }
         }
         watched.units += 1;
-        if watched.units % LOOK_EVERY != 0 {
+        if !watched.units.is_multiple_of(LOOK_EVERY) {
             return false;
         }
         let verdict = self.judge.verdict(unit.hypothesis);

@@ -3,7 +3,6 @@
 //! Both let pass `sigma + rho t` bytes in `t` seconds of overload (RFC 2697's bucket of depth sigma filled at rho). Random loss, a
 //! full queue elsewhere or a competing flow do not, to within a packet: that is what tells a limit from bad luck.
 
-mod ladder;
 mod line;
 mod policer;
 mod pool;
@@ -13,7 +12,6 @@ use model::report::{Estimate, LimitAfter, LimitKind};
 
 use super::Observed;
 
-pub use ladder::{Ladder, NextTrain};
 pub use pool::pool;
 
 /// Ethernet's header, which layer-2 rates count.

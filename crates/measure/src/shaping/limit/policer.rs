@@ -72,7 +72,7 @@ pub(super) fn find(train: &[Observed]) -> Result<Option<Limit>, &'static str> {
     if explained < EXPLAINED || allowed < EXPLAINED {
         return Err("the losses do not follow a token bucket");
     }
-    if !remarked.is_some() && waits(train, &excess) {
+    if remarked.is_none() && waits(train, &excess) {
         return Err("packets waited before others were lost: a full queue, not a policer");
     }
     let rate = (bucket.slope * 8.0, (3.0 * bucket.slope_error * 8.0).max(0.002 * bucket.slope * 8.0));
