@@ -56,11 +56,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
-    // Its --config is the emulator's own file, not netlat.toml.
-    if let Command::Emulate { service } = cli.command {
-        return commands::emulate::run(service, cli.config.as_deref());
-    }
-    let config = config::Config::load(cli.config.as_deref())?;
+    let config = match &cli.command {
+        // Its --config is the emulator's own file, not netlat.toml.
+        Command::Emulate { .. } => config::Config::default(),
+        _ => config::Config::load(cli.config.as_deref())?,
+    };
     match cli.command {
         Command::Server(args) => commands::server::run(args, &config),
         Command::Worker(args) => commands::worker::run(args, &config),
@@ -72,7 +72,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Report(args) => commands::report::run(args, &config),
         Command::Export(args) => commands::export::run(args, &config),
         Command::Demo(args) => commands::demo::run(args, cli.verbose),
-        Command::Emulate { .. } => unreachable!("taken above"),
+        Command::Emulate { service } => commands::emulate::run(service, cli.config.as_deref()),
         Command::LabRelay { arguments } => commands::demo::relay(arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "netlat", &mut std::io::stdout());

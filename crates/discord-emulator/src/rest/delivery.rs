@@ -17,6 +17,8 @@ use crate::stamps::Exchange;
 
 /// Pieces of a slow body.
 const PIECES: u32 = 20;
+/// Between half a body and the end of the sending side.
+const FLUSHED: Duration = Duration::from_millis(20);
 /// A half answer keeps its connection this long.
 const HALF_OPEN: Duration = Duration::from_secs(60);
 
@@ -92,6 +94,8 @@ impl http_body::Body for Delivery {
                     self.wait = Some(Box::pin(sleep_until(Instant::now() + HALF_OPEN)));
                     return self.poll_frame(context);
                 }
+                // While this body waits, hyper writes out the head and this half.
+                self.wait = Some(Box::pin(sleep_until(Instant::now() + FLUSHED)));
                 let half = self.total / 2;
                 self.data.split_to(half)
             }

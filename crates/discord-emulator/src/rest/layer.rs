@@ -138,7 +138,9 @@ async fn limited(
     let counted = hub.config.limits.rest && !template.starts_with("/interactions/");
     let allowance = if counted {
         let key = caller.map_or_else(|| address.to_string(), |id| id.to_string());
-        match limiter().take(Instant::now(), &key, method, template, major(path)) {
+        // Out of the match, which would hold the lock through its arms.
+        let taken = limiter().take(Instant::now(), &key, method, template, major(path));
+        match taken {
             Ok(allowance) => Some(allowance),
             Err(refused) => {
                 limiter().note_invalid(Instant::now(), address);

@@ -96,7 +96,6 @@ async fn the_clock_can_be_another() {
 #[tokio::test]
 async fn names_are_found_by_tls_with_the_private_ca() {
     let scene = Scene::start().await;
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let ca = reqwest::Certificate::from_pem(scene.emulator.ca_pem().as_bytes()).unwrap();
     let address = scene.emulator.addresses().api[0];
     let client = reqwest::Client::builder().tls_certs_only([ca]).resolve("discord.com", address).build().unwrap();

@@ -37,8 +37,8 @@ async fn one_answer_and_no_more() {
     assert_eq!((status.as_u16(), body["code"].as_u64()), (400, Some(40060)));
 
     assert_eq!(nobody.post(&webhook, json!({ "content": "more", "flags": 64 })).await.0, 200);
-    let edited =
-        nobody.ask(Method::PATCH, &format!("{webhook}/messages/@original"), Some(json!({ "content": "better" })));
+    let original = format!("{webhook}/messages/@original");
+    let edited = nobody.ask(Method::PATCH, &original, Some(json!({ "content": "better" })));
     assert_eq!(edited.await.1["content"], "better");
     let view = scene.handle.interaction(id).unwrap();
     let seen: Vec<&str> = view.messages.iter().map(|message| message["content"].as_str().unwrap()).collect();

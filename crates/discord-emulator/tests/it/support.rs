@@ -76,6 +76,8 @@ impl Scene {
     }
 
     pub async fn of(text: &str) -> Scene {
+        // reqwest makes no client without one, TLS or not; the second to install it is refused, which is well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let config = Config::parse(text, "test").expect("the configuration is right");
         let emulator = Emulator::start(config).await.expect("starts");
         let handle = emulator.handle();
