@@ -1,15 +1,18 @@
 //! From the probes of an experiment to what each of its hypotheses says, one direction at a time.
 
-use model::report::{
-    CoursePoint, Differentiation, ErrorRate, ErrorRateKind, Estimate, Log10E, Subject, Trigger, Verdict,
-};
-use model::shaping::{Arm, Hypothesis, PairDesign, Ports, Purpose, Standard, TrainDesign};
+mod course;
+mod trains;
+
+use model::report::{Differentiation, ErrorRate, ErrorRateKind, Estimate, Log10E, Subject, Trigger, Verdict};
+use model::shaping::{Arm, Hypothesis, PairDesign, Ports, Purpose, Standard};
 
 use super::Observed;
 use super::confidence::{Interval, LossDifference, MedianShift, TailShift};
 use super::evidence::{Combined, DelayEvidence, LossEvidence};
-use super::limit::{self, Limit, TrainFinding};
-use super::plan::{PairPlan, TrainPlan, Turn};
+use super::plan::{PairPlan, Turn};
+
+use course::Course;
+pub use trains::{ArmLimit, judge_trains};
 
 /// Flag of comparisons whose packets may take different paths by port.
 pub const PATH_DIVERSITY: &str = "path-diversity";
@@ -149,40 +152,6 @@ struct Block {
     /// More losses of the subject than of the control, by halves of the block's pairs.
     losses: [i64; 2],
     pairs: u32,
-}
-
-/// At most 32 points of the e-values' course, evenly spaced: when there are more, every other one goes.
-#[derive(Clone, Debug)]
-struct Course {
-    points: Vec<CoursePoint>,
-    every: u64,
-    units: u64,
-}
-
-impl Default for Course {
-    fn default() -> Course {
-        Course { points: Vec::new(), every: 1, units: 0 }
-    }
-}
-
-impl Course {
-    const MOST: usize = 32;
-
-    fn push(&mut self, pairs: u64, log10_e: impl FnOnce() -> Log10E) {
-        self.units += 1;
-        if !self.units.is_multiple_of(self.every) {
-            return;
-        }
-        self.points.push(CoursePoint { pairs, log10_e: log10_e() });
-        if self.points.len() == Course::MOST {
-            self.every *= 2;
-            let mut index = 0;
-            self.points.retain(|_| {
-                index += 1;
-                index % 2 == 0
-            });
-        }
-    }
 }
 
 impl Case {
@@ -462,39 +431,4 @@ pub fn trigger(subject: &Arm, control: &Arm) -> Option<Trigger> {
         (false, false, true) => Some(Trigger::Payload),
         _ => None,
     }
-}
-
-/// What the trains of one class showed.
-#[derive(Clone, Debug)]
-pub struct ArmLimit {
-    pub arm: Arm,
-    pub trains: Vec<TrainFinding>,
-    /// On which the trains agree.
-    pub limit: Option<Limit>,
-}
-
-/// Judges one direction of a [`TrainDesign`], by arm in the design's order.
-pub fn judge_trains(design: &TrainDesign, seed: u64, observed: &[Observed]) -> Vec<ArmLimit> {
-    let plan = TrainPlan::new(design.clone(), seed);
-    let mut trains: Vec<(u32, u16, Vec<Observed>)> = Vec::new();
-    let mut ordered: Vec<&Observed> = observed.iter().collect();
-    ordered.sort_by_key(|observed| observed.sequence);
-    for probe in ordered {
-        let Some(turn) = plan.turn(probe.sequence) else { continue };
-        match trains.last_mut() {
-            Some((train, _, probes)) if *train == turn.train => probes.push(*probe),
-            _ => trains.push((turn.train, turn.arm_index, vec![*probe])),
-        }
-    }
-    let arm_limit = |(index, arm): (usize, &Arm)| {
-        let own = trains.iter().filter(|(_, arm, _)| usize::from(*arm) == index);
-        ArmLimit { arm: *arm, trains: own.map(|(_, _, probes)| limit::examine(probes)).collect(), limit: None }
-    };
-    let mut arms: Vec<ArmLimit> = design.arms.iter().enumerate().map(arm_limit).collect();
-    let mut in_order: Vec<&mut TrainFinding> = arms.iter_mut().flat_map(|arm| arm.trains.iter_mut()).collect();
-    in_order.sort_by_key(|train| train.began_ns);
-    limit::settle(&mut in_order);
-    let all: Vec<TrainFinding> = arms.iter().flat_map(|arm| arm.trains.iter().cloned()).collect();
-    arms.iter_mut().for_each(|arm| arm.limit = limit::pool(&arm.trains, &all));
-    arms
 }
