@@ -30,22 +30,25 @@ at sfo1 "$NETLAT" worker --join "@$dir/join" --name sfo1-watch --data-dir "$dir/
 # Layer-3 bytes of all of a place's interfaces, both ways, by the kernel's count.
 carried() { at "$1" cat /proc/net/dev | awk 'NR > 2 && $1 != "lo:" { bytes += $2 + $10 - 14 * ($3 + $11) } END { print bytes }'; }
 probe() {
-    local city=$1; shift
+    local name=$1 city=${1%-local}; shift
     local before
     before=$(carried "$city")
-    at "$city" timeout 240 "$NETLAT" probe --join "@$dir/join" --name "$city" --family 4 --shaping --json "$@" >"$OUT/shaping-$city.json" 2>"$OUT/shaping-$city.log" ||
-        { echo "$city: $(tail -n 2 "$OUT/shaping-$city.log")"; exit 1; }
-    echo $(($(carried "$city") - before)) >"$OUT/shaping-$city.bytes"
+    at "$city" timeout 240 "$NETLAT" probe --join "@$dir/join" --name "$name" --family 4 --shaping --json "$@" >"$OUT/shaping-$name.json" 2>"$OUT/shaping-$name.log" ||
+        { echo "$name: $(tail -n 2 "$OUT/shaping-$name.log")"; exit 1; }
+    echo $(($(carried "$city") - before)) >"$OUT/shaping-$name.bytes"
 }
 together() { for pid in "$@"; do wait "$pid"; done; }
 probe ams3 --dscp 34,46 --kind rtp,udp --duration 60 --budget 12MB & a=$!
 probe fra1 --dscp 34 --kind udp --direction down --duration 40 --budget 12MB & b=$!
 probe tor1 --dscp 10 --kind udp --direction up --duration 30 & c=$!
 together $a $b $c
+# The worker's own host takes AF41 off: no path's doing.
+at tor1 nft 'add table ip own; add chain ip own out { type route hook output priority 0; }; add rule ip own out ip dscp af41 ip dscp set cs0'
+probe tor1-local --dscp 34 --kind udp --direction up --duration 24 --budget 4MB & d=$!
 probe nyc1 --dscp 46 --kind udp --direction up --duration 40 --budget 12MB & a=$!
 probe lon1 --dscp 46 --kind udp --direction up --duration 70 --budget 12MB --load & b=$!
 probe sgp1 --dscp 46 --kind udp,http --ports 443 --direction up --duration 60 & c=$!
-together $a $b $c
+together $a $b $c $d
 # Not a city in which a worker watches: their packets would share one host's queue.
 at server "$NETLAT" report --data-dir "$dir/server" --worker sfo1-watch --json >"$OUT/shaping-sfo1.json"
 LAB
@@ -107,6 +110,9 @@ for entry in entries("sfo1", "up", 46) + entries("sfo1", "down", 8) + entries("s
 (entry,) = entries("tor1", "up", 10)
 expect("tor1", entry["verdict"] == "blocked", entry)
 expect("tor1", entry["where"] == {"after_hop": 1, "by_hop": 2}, entry["where"])
+
+(entry,) = entries("tor1-local", "up", 34)
+expect("tor1-local", entry["verdict"] == "void" and "local" in entry["flags"], entry)
 
 (path,) = [p for p in paths("lon1") if p["direction"] == "up"]
 expect("lon1", path["rate_limit"] is not None and path["rate_limit"]["kind"] == "policer", path["rate_limit"])

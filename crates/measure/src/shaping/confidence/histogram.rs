@@ -5,23 +5,24 @@ const UNIT_NS: f64 = 1_000.0;
 /// Relative width of a bin.
 const WIDTH: f64 = 0.01;
 /// Reaches 100 s on either side.
-const SIDE: usize = 1842;
+const SIDE: f64 = 1842.0;
 
+/// Only bins that are not empty take room: a server keeps two of these for every comparison of every worker.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Histogram {
-    /// From the most negative to the most positive; empty until the first difference.
-    counts: Vec<u32>,
+    /// Bin and count, in increasing order; negative bins hold negative differences.
+    bins: Vec<(i16, u32)>,
     total: u64,
 }
 
 impl Histogram {
     pub(super) fn push(&mut self, difference_ns: f64) {
-        if self.counts.is_empty() {
-            self.counts = vec![0; 2 * SIDE + 1];
+        let size = ((difference_ns.abs() / UNIT_NS).ln_1p() / WIDTH).round().min(SIDE) as i16;
+        let bin = if difference_ns < 0.0 { -size } else { size };
+        match self.bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
+            Ok(index) => self.bins[index].1 = self.bins[index].1.saturating_add(1),
+            Err(index) => self.bins.insert(index, (bin, 1)),
         }
-        let size = ((difference_ns.abs() / UNIT_NS).ln_1p() / WIDTH).round().min(SIDE as f64) as usize;
-        let index = if difference_ns < 0.0 { SIDE - size } else { SIDE + size };
-        self.counts[index] = self.counts[index].saturating_add(1);
         self.total += 1;
     }
 
@@ -31,8 +32,7 @@ impl Histogram {
 
     /// Value and count of each bin that is not empty, in increasing order.
     pub(super) fn bins(&self) -> impl DoubleEndedIterator<Item = (f64, u64)> + Clone + '_ {
-        let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
-        filled.map(|(index, count)| (value(index), u64::from(*count)))
+        self.bins.iter().map(|(bin, count)| (value(*bin), u64::from(*count)))
     }
 
     /// The value of the given rank, from 1; the largest beyond the last.
@@ -50,9 +50,9 @@ impl Histogram {
     }
 }
 
-fn value(index: usize) -> f64 {
-    let size = (index.abs_diff(SIDE) as f64 * WIDTH).exp_m1() * UNIT_NS;
-    if index < SIDE { -size } else { size }
+fn value(bin: i16) -> f64 {
+    let size = (f64::from(bin.unsigned_abs()) * WIDTH).exp_m1() * UNIT_NS;
+    if bin < 0 { -size } else { size }
 }
 
 #[cfg(test)]
