@@ -156,9 +156,12 @@ impl World {
         };
         let decision = self.faults.decide(&point);
         let bounds = self.bounds.clone();
-        let mut delay = decision.delay;
+        // It is a dispatch too: rules of the gateway count as well.
+        let username = self.users.get(&user).map(|user| user.username.as_str());
+        let as_dispatch = self.faults.decide(&Point { surface: Surface::Gateway, user: username, ..point });
+        let mut delay = decision.delay + as_dispatch.delay;
         let Some(session) = self.sessions.get_mut(&session) else { return };
-        match decision.effect {
+        match decision.effect.or(as_dispatch.effect) {
             Some(Effect::Drop) => return,
             Some(Effect::NullEndpoint { for_ms }) => {
                 let endpoint = std::mem::replace(&mut update["endpoint"], Value::Null);

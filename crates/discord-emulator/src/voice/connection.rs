@@ -4,12 +4,12 @@ use std::time::Duration;
 use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::{SinkExt, StreamExt};
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_websockets::{CloseCode, Message};
 
+use super::dave;
 use crate::clock::system_ns;
 use crate::faults::{Decision, Effect, Point, Surface};
 use crate::hub::{Arrival, Hub};
@@ -24,8 +24,6 @@ const CLOSING: Duration = Duration::from_secs(2);
 const WAITING: usize = 1000;
 /// DAVE's version spoken here.
 const DAVE: u64 = 1;
-/// MLS external sender, server to client, binary.
-const EXTERNAL_SENDER: u8 = 25;
 
 enum End {
     /// The client closed, or the stream broke: resumable unless it closed orderly.
@@ -349,11 +347,11 @@ impl Connection {
         });
         self.plan("SESSION_DESCRIPTION", &description, None)?;
         if seat.dave > 0
-            && let Some(sender) = external_sender()
+            && let Some(sender) = dave::external_sender()
         {
             let seq = self.hub.world().next_voice_seq(seat.ssrc);
             let mut bytes = seq.to_be_bytes().to_vec();
-            bytes.push(EXTERNAL_SENDER);
+            bytes.push(dave::EXTERNAL_SENDER);
             bytes.extend(sender);
             self.queue(Message::binary(bytes), Duration::ZERO, None);
         }
@@ -385,20 +383,4 @@ impl Connection {
         };
         let _ = timeout(CLOSING, closing).await;
     }
-}
-
-/// MLS `ExternalSender` (RFC 9420, section 12.1.8.1): a fresh P-256 key and a basic credential, with MLS's variable-size vectors.
-fn external_sender() -> Option<Vec<u8>> {
-    let random = ring::rand::SystemRandom::new();
-    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).ok()?;
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref(), &random).ok()?;
-    let key = pair.public_key().as_ref();
-    let identity = 1u64.to_be_bytes();
-    // 65 bytes need the two-byte form of the length, 8 the one-byte form.
-    let mut bytes = (0x4000 | key.len() as u16).to_be_bytes().to_vec();
-    bytes.extend_from_slice(key);
-    bytes.extend_from_slice(&1u16.to_be_bytes());
-    bytes.push(identity.len() as u8);
-    bytes.extend_from_slice(&identity);
-    Some(bytes)
 }

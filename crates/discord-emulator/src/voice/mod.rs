@@ -2,6 +2,7 @@
 //! which region a client is in, its voice state says.
 
 mod connection;
+mod dave;
 pub mod discovery;
 mod udp;
 
