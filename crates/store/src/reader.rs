@@ -64,7 +64,7 @@ impl Reader {
         Ok(Reader { db, directory, database })
     }
 
-    fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         doing: &'static str,
         body: impl FnOnce(&Connection) -> rusqlite::Result<T>,

@@ -144,7 +144,7 @@ impl Reader {
     ) -> Result<u64, StoreError> {
         let failed = || StoreError::io("write to", path);
         let count = match format {
-            ExportFormat::Parquet => self.write_parquet(query, out, path)?,
+            ExportFormat::Parquet => self.write_parquet(query, &mut *out, path)?,
             ExportFormat::Csv => {
                 writeln!(out, "{}", COLUMNS.join(",")).map_err(failed())?;
                 self.each(query, &mut |record| csv(out, &record).map_err(failed()))?
