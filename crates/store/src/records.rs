@@ -115,7 +115,7 @@ fn lookup(db: &Connection, id: &RecordId) -> rusqlite::Result<Option<Record>> {
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let span = |column: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(|us| us as u64));
+    let span = |column: usize| -> rusqlite::Result<_> { Ok(row.get::<_, Option<i64>>(column)?.map(|us| us as u64)) };
     let flags: String = row.get(17)?;
     Ok(Record {
         id: RecordId {

@@ -1,5 +1,7 @@
 //! Budgets are kept, and questions are asked once.
 
+use model::shaping::TrainStatus;
+
 use super::*;
 
 fn ask() -> Ask {

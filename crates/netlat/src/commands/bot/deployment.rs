@@ -11,6 +11,8 @@ use model::{
     Answer, Cursor, Deployment, Problem, RecordSubmission, RecordsAccepted, Task, TaskId, TaskSpec, UnixNanos,
     WorkerName, WorkerState,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use store::{Store, StoreOptions};
 use worker::{Uplink, WorkerError};
 
@@ -30,19 +32,32 @@ impl Remote {
         Remote { dir, uplink: Mutex::default() }
     }
 
-    async fn ask<T>(&self, request: impl AsyncFnOnce(&Uplink) -> Result<T, WorkerError>) -> Result<T, Problem> {
+    fn uplink(&self) -> Result<Uplink, Problem> {
         let kept = self.uplink.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let uplink = match kept {
-            Some(uplink) => uplink,
-            None => {
-                crate::commands::server::uplink(&self.dir).map_err(|error| Problem(crate::usage::one_line(&error)))?
-            }
-        };
-        let answer = request(&uplink).await.map_err(problem);
+        match kept {
+            Some(uplink) => Ok(uplink),
+            None => crate::commands::server::uplink(&self.dir).map_err(|error| Problem(crate::usage::one_line(&error))),
+        }
+    }
+
+    /// Keeps an uplink that worked.
+    fn settle<T>(&self, uplink: Uplink, answer: Result<T, WorkerError>) -> Result<T, Problem> {
         if answer.is_ok() {
             *self.uplink.lock().unwrap_or_else(PoisonError::into_inner) = Some(uplink);
         }
-        answer
+        answer.map_err(problem)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
+        let uplink = self.uplink()?;
+        let answer = uplink.get(path).await;
+        self.settle(uplink, answer)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, Problem> {
+        let uplink = self.uplink()?;
+        let answer = uplink.post(path, body).await;
+        self.settle(uplink, answer)
     }
 }
 
@@ -57,16 +72,16 @@ impl Deployment for Remote {
     }
 
     fn submit(&self, submission: RecordSubmission) -> Answer<'_, RecordsAccepted> {
-        Box::pin(self.ask(async move |uplink: &Uplink| uplink.post("admin/records", &submission).await))
+        Box::pin(async move { self.post("admin/records", &submission).await })
     }
 
     fn cursors(&self) -> Answer<'_, Vec<Cursor>> {
-        Box::pin(async { Ok(self.ask(async |uplink| uplink.get::<CursorList>("admin/cursors").await).await?.cursors) })
+        Box::pin(async { Ok(self.get::<CursorList>("admin/cursors").await?.cursors) })
     }
 
     fn workers(&self) -> Answer<'_, Vec<WorkerState>> {
         Box::pin(async {
-            let status = self.ask(async |uplink| uplink.get::<server::api::Status>("admin/status").await).await?;
+            let status = self.get::<server::api::Status>("admin/status").await?;
             let state = |worker: server::api::WorkerStatus| WorkerState {
                 name: worker.name,
                 sessions: worker.sessions,
@@ -77,12 +92,12 @@ impl Deployment for Remote {
     }
 
     fn tasks(&self) -> Answer<'_, Vec<Task>> {
-        Box::pin(async { Ok(self.ask(async |uplink| uplink.get::<TaskList>("admin/tasks").await).await?.tasks) })
+        Box::pin(async { Ok(self.get::<TaskList>("admin/tasks").await?.tasks) })
     }
 
     fn put_task(&self, id: Option<TaskId>, worker: Option<WorkerName>, spec: TaskSpec) -> Answer<'_, Task> {
         let add = server::api::AddTask { id: id.map(|id| id.0), worker, spec };
-        Box::pin(self.ask(async move |uplink: &Uplink| uplink.post("admin/tasks", &add).await))
+        Box::pin(async move { self.post("admin/tasks", &add).await })
     }
 
     fn remove_task(&self, id: TaskId) -> Answer<'_, bool> {
@@ -90,7 +105,9 @@ impl Deployment for Remote {
             let known = self.tasks().await?.iter().any(|task| task.id == id);
             if known {
                 let path = format!("admin/tasks/{id}");
-                self.ask(async move |uplink: &Uplink| uplink.delete(&path).await).await?;
+                let uplink = self.uplink()?;
+                let answer = uplink.delete(&path).await;
+                self.settle(uplink, answer)?;
             }
             Ok(known)
         })
@@ -99,7 +116,7 @@ impl Deployment for Remote {
     fn applications(&self, worker: Option<WorkerName>, since_us: i64) -> Answer<'_, Vec<Application>> {
         Box::pin(async move {
             let path = format!("admin/applications?{}", query(worker.as_ref(), since_us));
-            let list = self.ask(async move |uplink: &Uplink| uplink.get::<ApplicationList>(&path).await).await?;
+            let list = self.get::<ApplicationList>(&path).await?;
             Ok(list.applications)
         })
     }
@@ -107,7 +124,7 @@ impl Deployment for Remote {
     fn csv(&self, since_us: i64) -> Answer<'_, String> {
         Box::pin(async move {
             let path = format!("admin/records.csv?{}", query(None, since_us));
-            Ok(self.ask(async move |uplink: &Uplink| uplink.get::<CsvExport>(&path).await).await?.csv)
+            Ok(self.get::<CsvExport>(&path).await?.csv)
         })
     }
 }
