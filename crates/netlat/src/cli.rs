@@ -149,35 +149,38 @@ pub enum TaskCommand {
         #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
-    Add {
-        /// Chosen by the server if left out
-        #[arg(long)]
-        id: Option<String>,
-        /// Only this worker [default: all]
-        #[arg(long)]
-        worker: Option<WorkerName>,
-        #[command(flatten)]
-        spec: SpecArgs,
-        /// Seconds; without it the task runs until removed
-        #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
-        duration: Option<u32>,
-        /// Also watch whether the path tells the task's classes and kinds apart
-        #[arg(long)]
-        shaping: bool,
-        /// Server ports to compare with its own (needs `netlat server --trigger-port`)
-        #[arg(long, requires = "shaping", value_delimiter = ',', value_name = "PORT|RANGE,...")]
-        ports: Vec<crate::ports::PortRange>,
-        /// What the watch may cost, both ways, an hour [default: 4MB]
-        #[arg(long, requires = "shaping", value_name = "BYTES", value_parser = crate::ports::parse_bytes)]
-        bytes_per_hour: Option<u64>,
-        #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
-        data_dir: Option<PathBuf>,
-    },
+    Add(Box<TaskAdd>),
     Remove {
         id: String,
         #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct TaskAdd {
+    /// Chosen by the server if left out
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Only this worker [default: all]
+    #[arg(long)]
+    pub worker: Option<WorkerName>,
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Seconds; without it the task runs until removed
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
+    pub duration: Option<u32>,
+    /// Also watch whether the path tells the task's classes and kinds apart
+    #[arg(long)]
+    pub shaping: bool,
+    /// Server ports to compare with its own (needs `netlat server --trigger-port`)
+    #[arg(long, requires = "shaping", value_delimiter = ',', value_name = "PORT|RANGE,...")]
+    pub ports: Vec<crate::ports::PortRange>,
+    /// What the watch may cost, both ways, an hour [default: 4MB]
+    #[arg(long, requires = "shaping", value_name = "BYTES", value_parser = crate::ports::parse_bytes)]
+    pub bytes_per_hour: Option<u64>,
+    #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// What to send; shared by `probe` and `server task add`.

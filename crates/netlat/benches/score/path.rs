@@ -219,7 +219,7 @@ impl<'a> Class<'a> {
     fn pass(&mut self, mut at: f64, size: f64, dscp: &mut u8, noise: &mut Noise) -> Option<f64> {
         let treatment = self.treatment;
         self.count += 1;
-        if treatment.every > 0 && self.count % treatment.every == 0
+        if treatment.every > 0 && self.count.is_multiple_of(treatment.every)
             || treatment.loss > 0.0 && noise.chance(treatment.loss)
         {
             return None;

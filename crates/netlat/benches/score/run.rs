@@ -81,6 +81,7 @@ fn observe(path: &mut Path<'_>, clock: &Clock, packet: &Packet, sequence: u32) -
 
 /// Sends `seconds` of a design and pushes what comes of it to every judge; calls `each_second` with the seconds so far, which ends the
 /// run by `true`. Returns packets and seconds.
+#[allow(clippy::too_many_arguments)]
 pub fn pairs(
     path: &mut Path<'_>,
     clock: &Clock,

@@ -11,7 +11,7 @@ use worker::{Secret, ServerAddress, Uplink};
 
 use super::{print_json, runtime, spec, stop_signal};
 use crate::Outcome;
-use crate::cli::{ServerArgs, ServerCommand, ServerRun, TaskCommand};
+use crate::cli::{ServerArgs, ServerCommand, ServerRun, TaskAdd, TaskCommand};
 use crate::config::{Config, data_dir};
 use crate::table;
 
@@ -76,7 +76,8 @@ fn task(command: TaskCommand, config: &Config) -> anyhow::Result<Outcome> {
                 println!("{table}");
             }
         }
-        TaskCommand::Add { id, worker, spec: flags, duration, shaping, ports, bytes_per_hour, data_dir: given } => {
+        TaskCommand::Add(add) => {
+            let TaskAdd { id, worker, spec: flags, duration, shaping, ports, bytes_per_hour, data_dir: given } = *add;
             let mut spec = spec(&flags, duration)?;
             if shaping {
                 let ports = ports.into_iter().flat_map(|range| range.0).collect();

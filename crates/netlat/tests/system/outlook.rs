@@ -77,9 +77,17 @@ fn a_finding_gets_its_place_from_its_own_workers_trace_and_from_nobody_elses() {
     assert_eq!(changed, [ChangedMarks { family: Family::Ipv4, marks: vec![(ef, Tos::default())] }]);
 
     let place = |worker: &str| {
-        let report = server.report(&scene);
-        let up = |path: &&model::report::Path| path.worker.as_str() == worker && path.direction == Direction::Up;
-        let path = report.paths.iter().find(up).expect("a path up");
+        // Both workers' probes come into the store when they come: all of them make the finding.
+        let whole = |path: &&model::report::Path| {
+            path.worker.as_str() == worker
+                && path.direction == Direction::Up
+                && path.classes.iter().map(|class| class.received).sum::<u64>() == u64::from(PROBES)
+        };
+        let (report, path) = eventually("all probes of a path up", || {
+            let report = server.report(&scene);
+            let path = report.paths.iter().find(whole).cloned()?;
+            Some((report, path))
+        });
         let line = report.untested.iter().find(|line| line.starts_with(&format!("where, {worker} up"))).cloned();
         (path.remarking[0].location, line)
     };

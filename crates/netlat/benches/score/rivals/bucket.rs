@@ -36,11 +36,11 @@ pub fn policed(train: &[Observed]) -> Option<f64> {
     let round_trip = 0.04 + extra[extra.len() / 2];
     let (mut tokens, mut at) = (0.0, seconds(first));
     let (mut losses, mut passes) = (Vec::new(), Vec::new());
-    for index in first..=last {
+    for (index, probe) in train.iter().enumerate().take(last + 1).skip(first) {
         tokens += (seconds(index) - at) * rate;
         at = seconds(index);
-        if train[index].received_ns.is_some() {
-            tokens -= f64::from(train[index].size);
+        if probe.received_ns.is_some() {
+            tokens -= f64::from(probe.size);
             passes.push(tokens);
         } else {
             losses.push(tokens);
