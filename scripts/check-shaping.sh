@@ -46,7 +46,7 @@ together $a $b $c
 at tor1 nft 'add table ip own; add chain ip own out { type route hook output priority 0; }; add rule ip own out ip dscp af41 ip dscp set cs0'
 probe tor1-local --dscp 34 --kind udp --direction up --duration 24 --budget 4MB & d=$!
 probe nyc1 --dscp 46 --kind udp --direction up --duration 40 --budget 12MB & a=$!
-probe lon1 --dscp 46 --kind udp --direction up --duration 70 --budget 12MB --load & b=$!
+probe lon1 --dscp 46 --kind udp --direction up --duration 90 --budget 12MB --load & b=$!
 probe sgp1 --dscp 46 --kind udp,http --ports 443 --direction up --duration 60 & c=$!
 together $a $b $c $d
 # Not a city in which a worker watches: their packets would share one host's queue.

@@ -216,10 +216,13 @@ impl Run<'_> {
         }
         let blocked = self.follow_pairs(ask, &opened, &mut left, progress).await?;
         let left_s = (f64::from(self.seconds) - begin.elapsed().as_secs_f64()).max(8.0);
-        let mut trains = Trains::new(ask, left, left_s);
+        // Contests come last, so their time is set aside first.
+        let aside_s = if self.options.load.is_some() { Trains::contest_seconds(ask).min(left_s / 2.0) } else { 0.0 };
+        let mut trains = Trains::new(ask, left, left_s - aside_s);
         trains.leave_out(&blocked);
         self.send_trains(ask, &mut trains, standard, seed, targets, untested, progress).await?;
         if let Some(load) = self.options.load {
+            trains.spend_time(-aside_s);
             let path_bps = match load {
                 Load::AsMet => trains.shared_limit_bps(),
                 Load::BitsPerSecond(bps) => Some(bps),

@@ -171,6 +171,11 @@ impl Trains {
         self.limits.first().copied().flatten().map(|(rate, _)| rate)
     }
 
+    /// What contests of all classes would take.
+    pub fn contest_seconds(ask: &Ask) -> f64 {
+        ask.classes().count() as f64 * (CONTEST_S + SETTLE_S)
+    }
+
     /// Contests of the classes with best effort on a path of this rate, as many as the rest of budget and time allow.
     pub fn contests(&mut self, path_bps: f64) -> Vec<ContestDesign> {
         let control = self.ask.best_effort();
@@ -191,7 +196,7 @@ impl Trains {
         designs
     }
 
-    /// Waiting for the server's word took so long.
+    /// Waiting for the server's word took so long; negative where time was set aside.
     pub fn spend_time(&mut self, seconds: f64) {
         self.left_s -= seconds;
     }
