@@ -72,6 +72,15 @@ pub(super) struct Collector {
     pub probes: Vec<Probe>,
     pub left_at: Vec<LeftAt>,
     pub counters: StampCounters,
+    /// Read from the error queue and not yet put to their probes.
+    stamps: Vec<Left>,
+}
+
+/// The kernel's word on a probe as it left.
+struct Left {
+    sequence: u32,
+    at: UnixNanos,
+    tos: Tos,
 }
 
 impl Collector {
@@ -87,6 +96,7 @@ impl Collector {
             probes: Vec::new(),
             left_at: Vec::new(),
             counters: StampCounters::default(),
+            stamps: Vec::new(),
         }
     }
 
@@ -102,8 +112,10 @@ impl Collector {
         let mut shown_ns = 0;
         loop {
             let received = socket.receive(&mut batch, Some(TICK));
-            // A probe is told of before it is sent: whatever has been answered is known after this.
+            self.error_queue(socket);
+            // A probe is told of before it is sent: whatever has been answered or stamped is known after this.
             self.take_events(events, &mut ended_ns);
+            self.put_stamps();
             match received {
                 Ok(0) => {}
                 Ok(_) => batch.packets().for_each(|packet| self.packet(&packet)),
@@ -112,7 +124,6 @@ impl Collector {
                     std::thread::sleep(TICK);
                 }
             }
-            self.error_queue(socket);
 
             let now_ns = Clock::monotonic_ns();
             let outstanding = self.counters.sent - self.counters.answered;
@@ -125,6 +136,7 @@ impl Collector {
             if over {
                 // The last stamps may come after the last reply.
                 self.error_queue(socket);
+                self.put_stamps();
                 return;
             }
         }
@@ -230,8 +242,17 @@ impl Collector {
         }
     }
 
+    fn put_stamps(&mut self) {
+        for left in self.stamps.drain(..) {
+            if let Some(probe) = self.probes.get_mut(left.sequence as usize) {
+                probe.sent_kernel = Some(left.at);
+                probe.left_with = Some(left.tos);
+            }
+        }
+    }
+
     fn error_queue(&mut self, socket: &UdpProbeSocket) {
-        let (probes, counters, clock, port) = (&mut self.probes, &mut self.counters, &self.clock, self.target_port);
+        let (stamps, counters, clock, port) = (&mut self.stamps, &mut self.counters, &self.clock, self.target_port);
         let drained = socket.error_queue(&mut |event| match event {
             QueueEvent::Transmit(stamp) => {
                 let Ok((packet, udp)) = wire::frame::udp_in_frame(stamp.frame) else { return };
@@ -239,10 +260,7 @@ impl Collector {
                 if udp.destination_port != port {
                     return;
                 }
-                if let Some(probe) = probes.get_mut(sequence as usize) {
-                    probe.sent_kernel = Some(clock.stamp(stamp.stamp));
-                    probe.left_with = Some(packet.tos);
-                }
+                stamps.push(Left { sequence, at: clock.stamp(stamp.stamp), tos: packet.tos });
             }
             QueueEvent::Icmp(_) => counters.unreachable += 1,
         });
