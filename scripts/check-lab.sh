@@ -42,6 +42,9 @@ echo "probe: marks, hops and NAT, over both families"
 at nyc1 "$NETLAT" probe --join "@$dir/join" --name nyc1 --kind rtp,udp,dns,http --dscp 0,34,46,54 --duration 8 --json >"$OUT/nyc1.json"
 at fra1 "$NETLAT" probe --join "@$dir/join" --name fra1 --kind rtp,udp,dns,http,tls,icmp --ecn all --duration 8 --json >"$OUT/fra1.json"
 
+echo "probe: 64 DSCP and 4 ECN, both ways, within ten seconds of sending"
+at nyc1 "$NETLAT" probe --join "@$dir/join" --name all1 --family 4 --kind udp --dscp all --ecn all --duration 10 --json >"$OUT/all.json"
+
 echo "probe without the right to trace: where is null, one line says why"
 at nyc1 setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$NETLAT" probe --join "@$dir/join" --kind udp --duration 6 --json >"$OUT/plain.json"
 
@@ -176,6 +179,16 @@ for family in ("ipv4", "ipv6"):
 for path in fra1:
     if path["direction"] == "up" and path["family"] == "ipv4":
         expect(path["from"] and not path["from"].startswith("10.77.4.0"), "the NAT's address is shown")
+
+for path in load("all")["paths"]:
+    for marks in path["remarking"]:
+        up = path["direction"] == "up"
+        counts = {}
+        for entry in marks["map"]:
+            counts[entry["dscp_sent"]] = counts.get(entry["dscp_sent"], 0) + entry["count"]
+        ecn = {entry["ecn_sent"] for entry in marks["ecn_map"] if entry["count"] >= 5}
+        expect(set(counts) == set(range(64)) and min(counts.values()) >= 5 and len(ecn) == 4, f"all {path['direction']}: {counts} {ecn}")
+        expect(marks["pathology"] == ("partial" if up else "none") and marks["ecn"] == "none", f"all {path['direction']}: {marks['pathology']} {marks['ecn']}")
 
 for path in load("proxied")["paths"]:
     for marks in path["remarking"]:

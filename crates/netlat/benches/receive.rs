@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use measure::join::{Joiner, StreamInfo};
 use model::control::{SessionRequest, SessionUpload, Upload};
-use model::{BootId, DirectionChoice, Family, Kind, SampleFlags, SentHalf, Tos};
+use model::{BootId, DirectionChoice, Family, Kind, ReceivedHalf, SampleFlags, SentHalf, Tos};
 use net::{Outgoing, UdpOptions, UdpProbeSocket};
 use wire::{DirectionKey, ProbeFlags, ProbeHeader};
 use worker::{JoinString, Uplink};
@@ -43,10 +44,11 @@ fn main() {
     let (uplink, mut flows) = runtime.block_on(open_sessions(&dir.path().join("join")));
     let boot = BootId(1);
     let mut batch = 0;
-    let (mut ours, mut receivers, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut receivers, mut uploads, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut sent_in_all, mut rates) = (0u64, Vec::new());
     for _ in 0..ROUNDS {
         let (before, receiving) = (cpu_ns(server.id()), cpu_of(server.id(), "probe-udp"));
+        let uploading = cpu_of(server.id(), "tokio");
         let sent = flood("127.0.0.1:18720".parse().expect("an address"), &mut flows);
         // The other half of every probe, so that the server joins and stores it.
         runtime.block_on(async {
@@ -57,6 +59,7 @@ fn main() {
         settle(server.id());
         ours.push((cpu_ns(server.id()) - before) / sent as f64);
         receivers.push((cpu_of(server.id(), "probe-udp") - receiving) / sent as f64);
+        uploads.push((cpu_of(server.id(), "tokio") - uploading) / sent as f64);
         sent_in_all += sent;
         rates.push(sent as f64 / ROUND.as_secs_f64());
 
@@ -89,11 +92,44 @@ fn main() {
         "receiving thread (stamp, ToS, TTL, authentication): {receivers:.0} ns/packet, ratio {:.2}",
         receivers / theirs
     );
+    let (uploads, joining) = (median(&mut uploads), joining_ns());
+    let joined = receivers + uploads + joining;
+    println!(
+        "with the worker's uploads ({uploads:.0} ns) and the join (measured here, {joining:.0} ns): {joined:.0} ns/packet, ratio {:.2}",
+        joined / theirs
+    );
     println!(
         "whole server (with the worker's uploads parsed, joined and stored in SQLite): {ours:.0} ns/packet, ratio {:.2}",
         ours / theirs
     );
     yardsticks::run(theirs);
+}
+
+/// CPU time of joining one probe's two halves, as the server's storing thread does it: the received ones first.
+fn joining_ns() -> f64 {
+    const PROBES: u32 = 1_000_000;
+    let info = StreamInfo {
+        session: model::SessionId(1),
+        kind: Kind::Rtp,
+        direction: model::Direction::Up,
+        family: Family::Ipv4,
+    };
+    let (mut joiner, mut samples) = (Joiner::new(info), Vec::new());
+    let (tos, flags, at) = (Tos::from_byte(0), SampleFlags::default(), net::Clock::identity().now());
+    let before = cpu_ns(std::process::id());
+    for first in (0..PROBES).step_by(10_000) {
+        for sequence in first..first + 10_000 {
+            joiner.received(&[ReceivedHalf { sequence, received_at: at, tos: Some(tos), ttl: Some(64), flags }]);
+        }
+        let sent: Vec<SentHalf> = (first..first + 10_000)
+            .map(|sequence| SentHalf { sequence, sent_at: at, tos, size: (LENGTH + 28) as u16, flags })
+            .collect();
+        joiner.sent(&sent);
+        samples.clear();
+        joiner.drain(&mut samples);
+        assert_eq!(samples.len(), 10_000);
+    }
+    (cpu_ns(std::process::id()) - before) / f64::from(PROBES)
 }
 
 /// Killed also when the bench panics.

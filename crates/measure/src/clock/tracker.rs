@@ -7,8 +7,8 @@ use super::window::Windows;
 
 /// Windows of 2^30 ns, 1.07 s.
 const WINDOW_SHIFT: u32 = 30;
-/// Windows that are refitted; older ones are frozen as lines: about 73 minutes of a running worker.
-const LIVE_WINDOWS: usize = 4096;
+/// Windows that are refitted; older ones are frozen as lines: about 37 minutes of a running worker, a little more than the longest line.
+const LIVE_WINDOWS: usize = 2048;
 /// Pieces kept frozen at most, half an hour each where the clock is steady; the oldest go first.
 const FROZEN_PIECES: usize = 2048;
 /// New windows between two refits at most.
