@@ -50,7 +50,8 @@ fn main() {
         let (before, receiving) = (cpu_ns(server.id()), cpu_of(server.id(), "probe-udp"));
         let uploading = cpu_of(server.id(), "tokio");
         let sent = flood("127.0.0.1:18720".parse().expect("an address"), &mut flows);
-        // The other half of every probe, so that the server joins and stores it.
+        settle(server.id());
+        // The other half of every probe, so that the server joins and stores it. What is called settled has been received.
         runtime.block_on(async {
             for sessions in flows.chunks_mut(1) {
                 upload(&uplink, boot, &mut batch, sessions).await;
