@@ -27,7 +27,10 @@ struct Seen {
 
 fn open(interface: &str, filter: Filter) -> Capture {
     let retire = Duration::from_millis(1);
-    Capture::open(interface, &CaptureOptions { filter, retire, ..CaptureOptions::default() }).unwrap()
+    // However slowly a test sends, there is a block for each of its packets.
+    let (block_size, block_count) = (8 << 10, 300);
+    Capture::open(interface, &CaptureOptions { filter, retire, block_size, block_count, ..CaptureOptions::default() })
+        .unwrap()
 }
 
 fn capture(capture: &mut Capture, count: usize) -> Vec<Seen> {
