@@ -33,7 +33,7 @@ probe() {
     local name=$1 city=${1%-local}; shift
     local before
     before=$(carried "$city")
-    at "$city" timeout 240 "$NETLAT" probe --join "@$dir/join" --name "$name" --family 4 --shaping --json "$@" >"$OUT/shaping-$name.json" 2>"$OUT/shaping-$name.log" ||
+    at "$city" timeout 360 "$NETLAT" probe --join "@$dir/join" --name "$name" --family 4 --shaping --json "$@" >"$OUT/shaping-$name.json" 2>"$OUT/shaping-$name.log" ||
         { echo "$name: $(tail -n 2 "$OUT/shaping-$name.log")"; exit 1; }
     echo $(($(carried "$city") - before)) >"$OUT/shaping-$name.bytes"
 }
@@ -49,10 +49,16 @@ probe nyc1 --dscp 46 --kind udp --direction up --duration 40 --budget 12MB & a=$
 probe lon1 --dscp 46 --kind udp --direction up --duration 90 --budget 12MB --load & b=$!
 probe sgp1 --dscp 46 --kind udp,http --ports 443 --direction up --duration 60 & c=$!
 together $a $b $c $d
+probe par1 --dscp 34 --kind udp --direction up --duration 40 --budget 12MB & a=$!
+probe osl1 --dscp 16 --kind udp --direction up --duration 30 --budget 8MB & b=$!
+together $a $b
+probe waw1 --dscp 46 --kind udp --direction up --duration 60 --budget 12MB --load & a=$!
+probe vie1 --dscp 34 --kind udp --direction up --duration 60 --budget 12MB --load & b=$!
+together $a $b
 # Not a city in which a worker watches: their packets would share one host's queue.
 at server "$NETLAT" report --data-dir "$dir/server" --worker sfo1-watch --json >"$OUT/shaping-sfo1.json"
 LAB
-NETLAT=$netlat OUT=$PWD/target timeout 900 "$lab" run "$scenario" server bash "$PWD/target/in-shaping.sh"
+NETLAT=$netlat OUT=$PWD/target timeout 1500 "$lab" run "$scenario" server bash "$PWD/target/in-shaping.sh"
 
 python3 - <<'PY'
 import json
@@ -99,6 +105,33 @@ if entry["rate_bps"]:
     near("fra1", "layer 2 rate", entry["rate_l2_bps"], 400_000, RATE)
     near("fra1", "burst", entry["burst_bytes"], 10_000 * LAYER3 / FRAME, 0.05, 2 * LAYER3)
 
+# Which hop: rules of a router's forward path are behind it and before the next hop's answer.
+def placed(city, dscp, after, by):
+    (entry,) = entries(city, "up", dscp)
+    print(f"  {city}: {entry['verdict']} at {entry['where']}: {entry['where_note']}")
+    expect(city, entry["where"] == {"after_hop": after, "by_hop": by}, (entry["where"], entry["where_note"]))
+    return entry
+
+placed("nyc1", 46, 2, 3)
+entry = placed("par1", 34, 2, 3)
+expect("par1", entry["verdict"] == "shaped" and entry["trigger"] == "dscp", entry)
+entry = placed("osl1", 16, 1, 2)
+expect("osl1", entry["verdict"] == "lossy" and entry["trigger"] == "dscp", entry)
+# What is hit on the way down cannot be seen from this end, and is said to be so.
+(entry,) = entries("fra1", "down", 34)
+expect("fra1", entry["where"] is None and "way down" in (entry["where_note"] or ""), entry["where_note"])
+
+# Who gets a full path.
+for city, dscp, sharing in [("waw1", 46, "strict-priority"), ("vie1", 34, "weighted")]:
+    (path,) = [p for p in paths(city) if p["direction"] == "up"]
+    expect(city, path["rate_limit"] is not None, "no rate limit was met")
+    (entry,) = entries(city, "up", dscp)
+    load = entry["under_load"]
+    print(f"  {city}: {entry['verdict']}, {load and (load['sharing'], round(load['weight'], 2))}")
+    expect(city, load is not None and load["sharing"] == sharing and entry["verdict"] == "favoured", entry)
+    if city == "vie1" and load:
+        expect(city, abs(load["weight"] - 3) < 0.3, load)
+
 # The worker that watches: named when it was sure, and the change is on record.
 (entry,) = entries("sfo1", "up", 8)
 expect("sfo1", entry["verdict"] == "lossy" and entry["trigger"] == "dscp", entry)
@@ -129,7 +162,7 @@ expect("sgp1", by_port and by_port[0]["verdict"] == "lossy" and by_port[0]["trig
 for entry in entries("sgp1", "up", 46):
     expect("sgp1", entry["verdict"] in findings, entry)
 
-for city, budget in {"ams3": 12, "fra1": 12, "tor1": 20, "nyc1": 12, "lon1": 12, "sgp1": 20}.items():
+for city, budget in {"ams3": 12, "fra1": 12, "tor1": 20, "nyc1": 12, "lon1": 12, "sgp1": 20, "par1": 12, "osl1": 8, "waw1": 12, "vie1": 12}.items():
     carried = int(open(f"target/shaping-{city}.bytes").read())
     print(f"  {city}: {carried / 1e6:.1f} MB of {budget} MB")
     expect(city, carried <= budget * 1e6, f"carried {carried} bytes, more than its budget of {budget} MB")

@@ -14,6 +14,7 @@ pub mod pathology;
 pub mod plan;
 pub mod policy;
 mod policy_text;
+mod queues;
 pub mod relay;
 mod rules;
 mod run;

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use model::Family;
 
 use crate::addresses::{End, SERVER_V4, SERVER_V6, WORKER_INTERFACE, on_segment, server};
-use crate::policy::Action;
 use crate::relay::{FAR, NEAR, Relay};
 use crate::rules;
 use crate::scenario::{City, Scenario};
@@ -109,6 +108,9 @@ impl Plan {
             self.namespace(place, false);
             self.sysctl(place, "net/ipv4/ip_forward", &["1"], true);
             self.sysctl(place, "net/ipv6/conf/all/forwarding", &["1"], true);
+            if city.hops.get(usize::from(hop) - 1).is_some_and(|hop| hop.limits_errors) {
+                continue;
+            }
             // Time-exceeded for every probe of a path measurement, not for some.
             for key in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
                 self.sysctl(place, key, &["0"], false);
@@ -248,26 +250,8 @@ impl Plan {
     }
 
     fn shaping(&mut self, place: Place<'_>, interface: &str, direction: model::Direction, policies: &[crate::Policy]) {
-        let shaped = policies.iter().enumerate().filter_map(|(index, policy)| match policy.action {
-            Action::Shape { bits_per_second, burst_bytes, queue_bytes, .. }
-                if policy.scope.covers_direction(direction) =>
-            {
-                Some((rules::shape_class(index), bits_per_second, burst_bytes, queue_bytes))
-            }
-            _ => None,
-        });
-        let mut is_first = true;
-        for (class, rate, burst, queue) in shaped {
-            let mut tc = |line: String| self.steps.push(Step::Tc { namespace: place.namespace(), line });
-            if std::mem::take(&mut is_first) {
-                // Whatever no rule put into a class passes unshaped.
-                tc(format!("qdisc add dev {interface} root handle 1: htb"));
-            }
-            tc(format!(
-                "class add dev {interface} parent 1: classid {class} htb rate {rate}bit ceil {rate}bit burst {burst}b cburst {burst}b quantum 1514"
-            ));
-            tc(format!("qdisc add dev {interface} parent {class} bfifo limit {queue}b"));
-        }
+        let lines = crate::queues::lines(interface, direction, policies);
+        self.steps.extend(lines.into_iter().map(|line| Step::Tc { namespace: place.namespace(), line }));
     }
 }
 

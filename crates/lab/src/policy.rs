@@ -150,6 +150,15 @@ pub enum Action {
         burst_bytes: u64,
         queue_bytes: u64,
     },
+    /// A bottleneck for all that the scope covers, with a queue for these marks and one for the rest. Layer 2 rate.
+    Share {
+        dscp: DscpSet,
+        bits_per_second: u64,
+        /// Of each of the two queues.
+        queue_bytes: u64,
+        /// What the marks get for each bit of the rest while both ask for more than there is; `None`: all they ask for.
+        weight: Option<u32>,
+    },
     /// Masquerades IPv4 towards the server.
     Nat,
     /// The hop sends no ICMP time-exceeded for packets of the scope's direction.
@@ -189,6 +198,8 @@ impl Action {
             Action::Drop { .. } => "drop",
             Action::Police { .. } => "police",
             Action::Shape { .. } => "shape",
+            Action::Share { weight: None, .. } => "prioritise",
+            Action::Share { weight: Some(_), .. } => "weigh",
             Action::Nat => "nat",
             Action::Silent => "silent",
             Action::NoIcmpPass => "no-icmp-pass",

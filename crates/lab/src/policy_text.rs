@@ -7,8 +7,8 @@ use wire::Dscp;
 use crate::policy::{Action, DscpSet, Policy, Protocol, Rate, Scope};
 
 const KINDS: &str = "bleach, clear-precedence, clear-some-precedence, remark-precedence, bleach-low, bleach-some-low, \
-     remark, unstable, ecn-bleach, ecn-ect1-to-ect0, ecn-ce, ecn-ce-strip, ecn-drop-ect, drop, police, shape, nat, \
-     silent, no-icmp-pass";
+     remark, unstable, ecn-bleach, ecn-ect1-to-ect0, ecn-ce, ecn-ce-strip, ecn-drop-ect, drop, police, shape, \
+     prioritise, weigh, nat, silent, no-icmp-pass";
 
 /// Up, down, or both.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -106,6 +106,7 @@ pub(crate) struct PolicyText {
     burst_bytes: Option<u64>,
     bits_per_second: Option<u64>,
     queue_bytes: Option<u64>,
+    weight: Option<u32>,
 }
 
 impl PolicyText {
@@ -152,6 +153,14 @@ impl PolicyText {
                 burst_bytes: positive(needed(self.burst_bytes.take(), "burst_bytes")?, "burst_bytes")?,
                 queue_bytes: positive(needed(self.queue_bytes.take(), "queue_bytes")?, "queue_bytes")?,
             },
+            "prioritise" => self.bottleneck(None)?,
+            "weigh" => {
+                let weight = needed(self.weight.take(), "weight")?;
+                if !(2..=20).contains(&weight) {
+                    return Err(format!("weight = {weight} is not 2 to 20 (bits of these marks for each bit of the rest)"));
+                }
+                self.bottleneck(Some(weight))?
+            }
             "nat" => {
                 if scope != Scope::default() {
                     return Err("nat takes no other key: it masquerades all IPv4 towards the server".to_owned());
@@ -176,6 +185,18 @@ impl PolicyText {
             Some(key) => Err(format!("{kind} takes no {key}: remove it")),
             None => Ok(Policy { action, scope }),
         }
+    }
+
+    fn bottleneck(&mut self, weight: Option<u32>) -> Result<Action, String> {
+        if self.dscp.is_none() {
+            return Err("dscp is missing: name the marks that are told from the rest".to_owned());
+        }
+        Ok(Action::Share {
+            dscp: self.dscp()?,
+            bits_per_second: positive(needed(self.bits_per_second.take(), "bits_per_second")?, "bits_per_second")?,
+            queue_bytes: positive(needed(self.queue_bytes.take(), "queue_bytes")?, "queue_bytes")?,
+            weight,
+        })
     }
 
     fn scope(&mut self) -> Result<Scope, String> {
@@ -229,6 +250,7 @@ impl PolicyText {
             ("burst_bytes", self.burst_bytes.is_some()),
             ("bits_per_second", self.bits_per_second.is_some()),
             ("queue_bytes", self.queue_bytes.is_some()),
+            ("weight", self.weight.is_some()),
         ]
         .into_iter()
         .find_map(|(key, given)| given.then_some(key))

@@ -23,6 +23,9 @@ pub(crate) fn shape_class(policy: usize) -> String {
     format!("1:{:x}", 0x10 + policy)
 }
 
+/// tc's class of what shares a bottleneck with the marks that are told from it.
+pub(crate) const REST_CLASS: &str = "1:ff";
+
 /// The text for `nft -f -`; empty when there is nothing to do.
 pub(crate) fn ruleset(hop: &Hop) -> String {
     if hop.policies.is_empty() {
@@ -150,6 +153,11 @@ fn early_rules(hop: &Hop, direction: Direction, limits: &mut String) -> Vec<Stri
                 }
                 Action::Shape { dscp, .. } => {
                     let class = shape_class(index);
+                    rules.push(format!("{selector}{}meta priority set {class}", dscp_match(*dscp, family)));
+                }
+                Action::Share { dscp, .. } => {
+                    let class = shape_class(index);
+                    rules.push(format!("{selector}meta priority set {REST_CLASS}"));
                     rules.push(format!("{selector}{}meta priority set {class}", dscp_match(*dscp, family)));
                 }
                 _ => {}

@@ -106,6 +106,8 @@ pub struct City {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hop {
     pub policies: Vec<Policy>,
+    /// It limits its ICMP errors as Linux does by itself; else it answers every one.
+    pub limits_errors: bool,
 }
 
 /// What the file says a measurement should find. Hops are counted from the worker's end, from 1.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use model::Direction;
 use model::report::{EcnFinding, Pathology};
 use serde::Deserialize;
 
 use crate::error::ScenarioError;
-use crate::policy::Protocol;
+use crate::policy::{Action, Policy, Protocol};
 use crate::policy_text::{DirectionText, FamilyText, PolicyText, ProtocolText};
 use crate::relay::{Line, Relay};
 use crate::scenario::{City, Expectation, Hop, Scenario};
@@ -51,6 +52,8 @@ struct CityText {
 struct HopText {
     #[serde(default)]
     policies: Vec<PolicyText>,
+    #[serde(default)]
+    limits_errors: bool,
 }
 
 #[derive(Deserialize)]
@@ -170,7 +173,18 @@ where
         let place = format!("{number} ({})", policy.kind());
         policies.push(policy.read().map_err(|problem| invalid(place, problem))?);
     }
-    Ok(Hop { policies })
+    for direction in [Direction::Up, Direction::Down] {
+        let of = |wanted: fn(&Action) -> bool| {
+            policies.iter().filter(move |p: &&Policy| p.scope.covers_direction(direction) && wanted(&p.action)).count()
+        };
+        let shared = of(|action| matches!(action, Action::Share { .. }));
+        let shaped = of(|action| matches!(action, Action::Shape { .. }));
+        if shared > 1 || shared == 1 && shaped > 0 {
+            let problem = format!("{direction}: prioritise or weigh is a hop's only bottleneck: move the other to another hop");
+            return Err(invalid("all".to_owned(), problem));
+        }
+    }
+    Ok(Hop { policies, limits_errors: hop.limits_errors })
 }
 
 fn read_relay(relay: RelayText) -> Result<Relay, String> {

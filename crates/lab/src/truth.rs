@@ -5,7 +5,7 @@
 use model::{Direction, Family};
 use wire::{Dscp, Ecn, Tos};
 
-use crate::policy::{Action, Policy, Protocol, Rewrite};
+use crate::policy::{Action, DscpSet, Policy, Protocol, Rewrite};
 use crate::scenario::{City, Hop};
 
 /// A kind of packet, as far as a policy can tell them apart.
@@ -112,7 +112,7 @@ impl Hop {
 pub struct Limit<'a> {
     /// Counted from the worker's end, from 1.
     pub hop: u8,
-    /// [`Action::Police`] or [`Action::Shape`].
+    /// [`Action::Police`], [`Action::Shape`] or [`Action::Share`].
     pub action: &'a Action,
 }
 
@@ -151,6 +151,8 @@ impl City {
                 let meets = |policy: &&Policy| {
                     let limited = match policy.action {
                         Action::Police { dscp, .. } | Action::Shape { dscp, .. } => dscp,
+                        // Who goes first matters to all.
+                        Action::Share { .. } => DscpSet::ALL,
                         _ => return false,
                     };
                     policy.scope.covers(&leg) && outcome.received.iter().any(|(mark, _)| limited.contains(mark.dscp()))

@@ -40,7 +40,12 @@ fn sentence(path: &Path, entry: &Differentiation) -> String {
         Some(place) => {
             let _ = write!(line, " between hop {} and {}", place.after_hop, place.by_hop);
         }
-        None if entry.verdict.is_finding() => line.push_str(", at a hop that is not localised"),
+        None if entry.verdict.is_finding() => {
+            line.push_str(", at a hop that is not localised");
+            if let Some(reason) = &entry.where_note {
+                let _ = write!(line, " ({reason})");
+            }
+        }
         None => {}
     }
     let (name, value) = match entry.error_rate.kind {
@@ -167,6 +172,9 @@ fn evidence(entry: &Differentiation) -> Vec<String> {
             FlowRule::Both => "both each packet's mark and the flow's first packet decide",
         };
         lines.push(rule.to_owned());
+    }
+    if let Some(note) = entry.where_note.as_ref().filter(|_| entry.location.is_some()) {
+        lines.push(format!("hops: {note}"));
     }
     for point in &entry.course {
         lines.push(format!(

@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("net", &["wire", "model"]),
     ("store", &["wire", "model"]),
     ("lab", &["wire", "model", "net"]),
-    ("path", &["wire", "model", "net"]),
+    ("path", &["wire", "model", "measure", "net"]),
     ("discord-emulator", &[]),
     ("server", &["wire", "model", "measure", "net", "path", "store"]),
     ("worker", &["wire", "model", "measure", "net", "path"]),

@@ -4,10 +4,13 @@
 //! a change made in PREROUTING shows in that hop's own quote, one made in FORWARD in the next hop's. So a change is placed
 //! between two hops: after the last that quotes the old mark, by the first that quotes the new one.
 //!
+//! What a class suffers without being rewritten (loss, limits of rate, delay) is placed by [`contrast`]: who answers how often.
+//!
 //! All probes are of one 5-tuple, so that equal-cost paths and flow-based boxes treat them as one flow. [`explore`] decides
 //! what to send when and [`locate`] what the answers mean, both without sockets; [`Tracer`] moves the packets.
 
 mod assemble;
+mod contrast;
 mod explore;
 mod finding;
 mod locate;
@@ -26,6 +29,7 @@ use model::{Dscp, Ecn, Family, Tos};
 use net::NetError;
 use serde::{Deserialize, Serialize};
 
+pub use contrast::{Contrast, ContrastProgress, Sighting, Sought, Suffers, sought};
 pub use finding::{CLASSES, TraceReport, changes, classes, place};
 pub use locate::{Located, common_location, locate, locate_all};
 pub use tracer::Tracer;

@@ -11,7 +11,8 @@ use wire::icmp::{IcmpMessage, Quote, parse_icmp};
 /// Random per trace: nobody who has not seen a probe can make up a quote of it.
 pub(super) const NONCE_LEN: usize = 8;
 const ID_AT: usize = NONCE_LEN;
-const SHORTEST: usize = 24;
+/// A trace's shortest payload.
+pub(super) const SHORTEST: usize = 24;
 const LENGTHS: u32 = 256;
 const UDP_HEADER_LEN: usize = 8;
 
@@ -22,6 +23,8 @@ pub(super) struct Flow {
     pub target: IpAddr,
     pub port: u16,
     pub nonce: [u8; NONCE_LEN],
+    /// Payload bytes of the shortest probe, at least 12; the longest has 255 more.
+    pub shortest: usize,
 }
 
 /// Who answered what.
@@ -41,6 +44,8 @@ pub(super) struct Answer {
     pub verdict: Verdict,
     pub address: IpAddr,
     pub quoted: Tos,
+    /// The quoted packet's TTL: as it arrived there.
+    pub ttl: u8,
     /// Quoted addresses or ports are not those sent.
     pub translated: bool,
 }
@@ -57,7 +62,7 @@ pub(super) fn payload(out: &mut Vec<u8>, flow: &Flow, id: u32) {
     out.clear();
     out.extend_from_slice(&flow.nonce);
     out.extend_from_slice(&id.to_be_bytes());
-    out.resize(SHORTEST + remainder(id) as usize, 0);
+    out.resize(flow.shortest + remainder(id) as usize, 0);
 }
 
 pub(super) fn remainder(id: u32) -> u32 {
@@ -86,7 +91,8 @@ pub(super) fn answer(flow: &Flow, family: wire::Family, from: IpAddr, message: &
         _ => return None,
     };
     let probe = probe_of(flow, &quote)?;
-    Some(Answer { probe, verdict, address: from, quoted: quote.packet.tos, translated: !same_flow(flow, &quote) })
+    let (quoted, ttl) = (quote.packet.tos, quote.packet.ttl);
+    Some(Answer { probe, verdict, address: from, quoted, ttl, translated: !same_flow(flow, &quote) })
 }
 
 fn probe_of(flow: &Flow, quote: &Quote<'_>) -> Option<ProbeName> {
@@ -103,7 +109,7 @@ fn probe_of(flow: &Flow, quote: &Quote<'_>) -> Option<ProbeName> {
         return None;
     }
     let length = u16::from_be_bytes(*quote.packet.payload.get(4..6)?.first_chunk()?);
-    let number = usize::from(length).checked_sub(UDP_HEADER_LEN + SHORTEST)?;
+    let number = usize::from(length).checked_sub(UDP_HEADER_LEN + flow.shortest)?;
     u32::try_from(number).ok().filter(|number| *number < LENGTHS).map(ProbeName::Remainder)
 }
 

@@ -12,15 +12,15 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::assemble::{Heard, end_of, hops, refusing_hop};
 use super::explore::{Explorer, GAP, Next, Probe};
-use super::quote::{self, Answer, Flow, NONCE_LEN, ProbeName, Verdict};
+use super::quote::{self, Answer, Flow, ProbeName, Verdict};
 use super::{Hop, Mark, PathError, Trace, TraceConfig, TraceProgress};
 
 /// Longest wait in one piece, so that a stop is seen soon.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 const PROGRESS_NS: u64 = 200_000_000;
 /// A trace of which not one of so many probes could be sent is given up.
 const FAILURES: u32 = 5;
-const MESSAGE: usize = 2048;
+pub(super) const MESSAGE: usize = 2048;
 
 /// Open raw sockets, one per family. They are all that needs CAP_NET_RAW: drop it once this is open.
 #[derive(Debug)]
@@ -91,6 +91,11 @@ impl Tracer {
         self.run(config, socket, from, Outlet::Shared, stop, progress)
     }
 
+    pub(super) fn listener(&self, family: Family) -> Result<&IcmpListener, PathError> {
+        let found = self.listeners.iter().find(|(open, _)| *open == family);
+        found.map(|(_, listener)| listener).ok_or(PathError::FamilyNotOpen(family))
+    }
+
     fn run(
         &self,
         config: &TraceConfig,
@@ -100,14 +105,11 @@ impl Tracer {
         stop: &AtomicBool,
         progress: &mut dyn FnMut(TraceProgress),
     ) -> Result<Trace, PathError> {
-        let family = Family::of(config.target);
-        let listener = self.listeners.iter().find(|(open, _)| *open == family).map(|(_, listener)| listener);
-        let listener = listener.ok_or(PathError::FamilyNotOpen(family))?;
-        let mut nonce = [0; NONCE_LEN];
-        SystemRandom::new().fill(&mut nonce).map_err(|_| PathError::Random)?;
-        let flow = Flow { from, target: config.target, port: config.port, nonce };
+        let listener = self.listener(Family::of(config.target))?;
+        let flow =
+            Flow { from, target: config.target, port: config.port, nonce: random()?, shortest: quote::SHORTEST };
         let mut run = Run::new(config, flow, outlet);
-        run.drain_old(listener);
+        drain_old(listener);
         let complete = run.run(socket, listener, stop, progress)?;
         Ok(run.into_trace(complete))
     }
@@ -120,8 +122,20 @@ enum Outlet {
     Shared,
 }
 
+pub(super) fn random<const N: usize>() -> Result<[u8; N], PathError> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| PathError::Random)?;
+    Ok(bytes)
+}
+
+/// What came since the tracer was opened is not of this trace.
+pub(super) fn drain_old(listener: &IcmpListener) {
+    let mut batch = ReceiveBatch::new(64, MESSAGE);
+    while listener.receive(&mut batch, Some(Duration::ZERO)).is_ok_and(|count| count > 0) {}
+}
+
 /// The address from which this host reaches the target; bound, so that a change of routes does not change the flow.
-fn source_for(target: IpAddr, port: u16) -> Result<IpAddr, PathError> {
+pub(super) fn source_for(target: IpAddr, port: u16) -> Result<IpAddr, PathError> {
     let unspecified: IpAddr =
         if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let ask = || {
@@ -168,12 +182,6 @@ impl<'a> Run<'a> {
             failures: 0,
             talks: false,
         }
-    }
-
-    /// What came since the tracer was opened is not of this trace.
-    fn drain_old(&self, listener: &IcmpListener) {
-        let mut batch = ReceiveBatch::new(64, MESSAGE);
-        while listener.receive(&mut batch, Some(Duration::ZERO)).is_ok_and(|count| count > 0) {}
     }
 
     /// True if it came to its own end.

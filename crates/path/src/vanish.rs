@@ -1,7 +1,7 @@
 //! Between which hops a blocked class ends: routers before the block answer for it, routers behind it only for best effort. Pure.
 //!
-//! Silence of a hop that answers for neither says nothing. A loss of some packets in a hundred or a limit of rate cannot be placed
-//! so: routers answer about once a second, and a share of so few says little.
+//! Silence of a hop that answers for neither says nothing. A loss of some packets in a hundred or a limit of rate takes many answers
+//! of each hop, which `contrast` asks for.
 
 use model::Tos;
 use model::report::Where;

@@ -246,6 +246,7 @@ fn unknown(subject: Arm, control: Arm, standard: &Standard) -> Differentiation {
         excess_dscp: None,
         flags: Vec::new(),
         location: None,
+        where_note: None,
         pairs: 0,
         seconds: 0.0,
         under_load: None,

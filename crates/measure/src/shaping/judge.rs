@@ -339,6 +339,7 @@ impl Case {
             excess_dscp: None,
             flags,
             location: None,
+            where_note: None,
             pairs: self.pairs,
             seconds,
             under_load: None,

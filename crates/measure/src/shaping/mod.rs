@@ -7,6 +7,7 @@ pub mod combine;
 pub mod confidence;
 pub mod contest;
 pub mod evidence;
+pub mod hop;
 pub mod judge;
 pub mod limit;
 pub mod monitor;

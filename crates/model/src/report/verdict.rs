@@ -153,6 +153,9 @@ pub struct Differentiation {
     pub flags: Vec<String>,
     #[serde(rename = "where")]
     pub location: Option<Where>,
+    /// Why there is no `where`, or what the hops answered that told it.
+    #[serde(default)]
+    pub where_note: Option<String>,
     pub pairs: u64,
     /// Seconds between the first and the last probe judged.
     #[serde(default)]

@@ -1,4 +1,7 @@
-//! Fills `where` of a probe's report: traces toward the server with the marks that were changed or blocked on the way up.
+//! Fills `where` of a probe's report: traces toward the server with the marks that were changed or blocked on the way up, and
+//! searches (`seek`) for the hop of what is lost, limited or delayed.
+
+mod seek;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, ToSocketAddrs};
@@ -10,6 +13,8 @@ use model::{Direction, Dscp, Ecn, Family, Tos};
 use path::{TraceConfig, Tracer};
 
 const LIMIT: Duration = Duration::from_secs(30);
+
+pub use seek::Search;
 
 /// Opened while the process still has CAP_NET_RAW; `None` without it.
 pub struct Locator {
@@ -25,8 +30,13 @@ impl Locator {
         Locator { tracer: Tracer::open_usable().ok(), host, port }
     }
 
+    /// Traces and searches are possible.
+    pub fn can_trace(&self) -> bool {
+        self.tracer.is_some()
+    }
+
     /// Traces once for each path up that has a finding. Without the right, one line in `untested` says so.
-    pub fn fill(&self, report: &mut Report, clock: &net::Clock) {
+    pub fn fill(&self, report: &mut Report, clock: &net::Clock, stop: &AtomicBool) {
         let changed = |path: &Path| {
             path.direction == Direction::Up
                 && (path.remarking.iter().any(|remarking| !path::changes(remarking).is_empty())
@@ -42,7 +52,7 @@ impl Locator {
         let mut failures = Vec::new();
         for path in report.paths.iter_mut().filter(|path| changed(path)) {
             let Some(target) = self.target(path) else { continue };
-            if let Err(problem) = locate_path(tracer, path, target, self.port, clock) {
+            if let Err(problem) = locate_path(tracer, path, target, self.port, clock, stop) {
                 failures.push(format!("where, {} {}: {problem}", path.direction, path.family));
             }
         }
@@ -65,13 +75,14 @@ fn locate_path(
     target: IpAddr,
     port: u16,
     clock: &net::Clock,
+    stop: &AtomicBool,
 ) -> Result<(), path::PathError> {
     let changed = path.remarking.iter().map(path::changes).flat_map(BTreeMap::into_keys).chain(blocked(path));
     let mut config = TraceConfig::new(target, clock.clone());
     config.port = port;
     config.limit = LIMIT;
     config.classes = path::classes(changed.collect::<BTreeSet<_>>());
-    let trace = tracer.trace(&config, &AtomicBool::new(false), &mut |_| {})?;
+    let trace = tracer.trace(&config, stop, &mut |_| {})?;
     path::place(path, &trace);
     for entry in path.differentiation.iter_mut().filter(|entry| is_blocked(entry)) {
         entry.location = path::vanishes(&trace, mark(entry));

@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write};
 
 use worker::{ProbeConfig, ProbeProgress, ShapingOptions, ShapingProgress};
 
-use super::locate::Locator;
-use super::{join_string, runtime, show, spec};
+use super::locate::{Locator, Search};
+use super::{join_string, runtime, show, spec, stop_flag};
 use crate::Outcome;
 use crate::cli::{ProbeArgs, ShapingArgs};
 use crate::config::{Config, data_dir};
@@ -20,6 +20,20 @@ pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
         Some(given) => Some(join_string(given)?),
         None => None,
     };
+    // Routers quote whatever port; the default one is as good as the server's own, which only its sessions know.
+    let locator = join.as_ref().map(|join| Locator::open(join.server.host.clone(), PROBE_PORT));
+    let mut line = Line::new();
+    let (mut shaping, mut aside) = (shaping, 0);
+    if let (Some(options), Some(locator)) = (&mut shaping, &locator)
+        && spec.direction.up()
+    {
+        aside = locator.set_aside(options.budget_bytes);
+        options.budget_bytes -= aside;
+        if aside > 0 {
+            line.say(&locator.plan(aside));
+        }
+    }
+    let size = spec.size;
     let probe = ProbeConfig {
         join,
         data_dir: Some(data_dir(args.data_dir, config.worker.data_dir.as_ref(), "worker")?),
@@ -29,11 +43,9 @@ pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
         shaping,
         clock: net::Clock::from_env()?,
     };
-    // Routers quote whatever port; the default one is as good as the server's own, which only its sessions know.
-    let locator = probe.join.as_ref().map(|join| Locator::open(join.server.host.clone(), PROBE_PORT));
     let clock = probe.clock.clone();
-    let mut line = Line::new();
-    let report = runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let report = runtime.block_on(async {
         tokio::select! {
             report = worker::probe(probe, |progress| line.show(&progress)) => report.map_err(anyhow::Error::from),
             () = super::stop_signal()? => anyhow::bail!("interrupted: no report was made"),
@@ -42,7 +54,12 @@ pub fn run(args: ProbeArgs, config: &Config) -> anyhow::Result<Outcome> {
     line.end();
     let mut report = report?;
     if let Some(locator) = locator {
-        locator.fill(&mut report, &clock);
+        // From here on a signal ends the search, and what was measured is shown.
+        let stop = stop_flag(&runtime)?;
+        locator.fill(&mut report, &clock, &stop);
+        let search = Search { budget_bytes: aside, size, clock: &clock, stop: &stop };
+        locator.seek(&mut report, &search, &mut |class, shown| line.search(class, shown));
+        line.end();
     }
     show(&report, args.json, args.fail_on_finding, args.shaping.explain)
 }
@@ -121,6 +138,18 @@ impl Line {
             let _ = writeln!(err, "netlat: {phase}");
         }
         self.last = phase.to_owned();
+    }
+
+    fn search(&mut self, class: &str, shown: path::ContrastProgress) {
+        let text = format!("looking for the hop of {class}");
+        if self.terminal {
+            let (seconds, pairs) = (shown.elapsed.as_secs(), shown.pairs);
+            let _ = write!(std::io::stderr(), "\r\x1b[Knetlat: {text}, {seconds} s, {pairs} pairs, {} hops left", shown.open_hops);
+            self.last = text;
+        } else if self.last != text {
+            let _ = writeln!(std::io::stderr(), "netlat: {text}");
+            self.last = text;
+        }
     }
 
     /// A line that stays.

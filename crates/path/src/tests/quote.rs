@@ -13,6 +13,7 @@ fn flow() -> Flow {
         target: "198.51.100.7".parse().unwrap(),
         port: 33434,
         nonce: *b"netlat!?",
+        shortest: crate::quote::SHORTEST,
     }
 }
 
