@@ -90,6 +90,18 @@ fn problems_name_place_key_and_remedy() {
         (with_policy("kind = \"bleach\", protocol = \"icmp\", ports = [53]"), "ICMP has none"),
         (with_policy("kind = \"bleach\", ports = [\"20-10\"]"), "ports: '20-10' is neither a port"),
         (with_policy("kind = \"nat\", direction = \"up\""), "nat takes no other key"),
+        (
+            with_policy("kind = \"weigh\", dscp = [46], weight = 1, bits_per_second = 1000, queue_bytes = 1000"),
+            "weight = 1 is not 2 to 20",
+        ),
+        (with_policy("kind = \"prioritise\", bits_per_second = 1000, queue_bytes = 1000"), "dscp is missing"),
+        (
+            city(
+                "[[city.hop]]\npolicies = [{ kind = \"prioritise\", dscp = [46], bits_per_second = 1000, queue_bytes = 1000 }, \
+                 { kind = \"shape\", bits_per_second = 1000, burst_bytes = 1000, queue_bytes = 1000 }]",
+            ),
+            "prioritise or weigh is a hop's only bottleneck",
+        ),
         (with_policy("kind = \"police\""), "give packets_per_second with burst_packets"),
         (with_policy("kind = \"bleach\", direction = \"sideways\""), "t.toml:5: unknown variant `sideways`"),
         (city(""), "t.toml: city 'nyc1': 0 hops: write 1 to 4 [[city.hop]] tables"),
@@ -132,6 +144,26 @@ fn a_plan_reads_as_commands_and_its_rules_are_literal() {
     let policies = Plan::of(&shipped("policies.toml")).to_string();
     assert!(policies.contains("limit police_0_up { rate over 5/second burst 40 packets }"), "{policies}");
     assert!(policies.contains("tc -n mil1.hop1 qdisc add dev far root handle 1: htb"), "{policies}");
+}
+
+#[test]
+fn bottlenecks_and_error_limits_are_in_the_plan() {
+    let scenario = shipped("shaping.toml");
+    let text = Plan::of(&scenario).to_string();
+    for line in [
+        "tc -n waw1.hop2 class add dev far parent 1: classid 1:1 htb rate 1000000bit ceil 1000000bit",
+        "tc -n waw1.hop2 class add dev far parent 1:1 classid 1:10 htb rate 990000bit ceil 1000000bit prio 0 quantum 1514",
+        "tc -n waw1.hop2 class add dev far parent 1:1 classid 1:ff htb rate 10000bit ceil 1000000bit prio 1 quantum 1514",
+        "tc -n vie1.hop2 class add dev far parent 1:1 classid 1:10 htb rate 750000bit ceil 1000000bit prio 0 quantum 4542",
+        "tc -n vie1.hop2 class add dev far parent 1:1 classid 1:ff htb rate 250000bit ceil 1000000bit prio 0 quantum 1514",
+        "    meta nfproto ipv4 meta l4proto udp meta priority set 1:ff",
+        "    meta nfproto ipv4 meta l4proto udp ip dscp { 34 } meta priority set 1:10",
+        "nsenter --net=/run/netns/waw1.hop1 sysctl -w net/ipv4/icmp_ratelimit='0'",
+    ] {
+        assert!(text.lines().any(|each| each == line), "no line\n{line}\nin\n{text}");
+    }
+    // As Linux does by itself.
+    assert!(!text.contains("/run/netns/nyc1.hop1 sysctl -w net/ipv4/icmp_ratelimit"), "{text}");
 }
 
 #[test]

@@ -36,7 +36,8 @@ impl Tracer {
     ) -> Result<Sighting, PathError> {
         let begin_ns = Clock::monotonic_ns();
         let source = source_for(contrast.target, contrast.port)?;
-        let socket = UdpProbeSocket::bind(SocketAddr::new(source, 0), &UdpOptions::default())?;
+        let options = UdpOptions { timestamps: false, ..UdpOptions::default() };
+        let socket = UdpProbeSocket::bind(SocketAddr::new(source, 0), &options)?;
         let mut config = TraceConfig::new(contrast.target, contrast.clock.clone());
         config.port = contrast.port;
         config.classes = vec![contrast.sought.control];

@@ -65,3 +65,82 @@ pub fn sought(entry: &Differentiation) -> Result<Sought, &'static str> {
     };
     Ok(Sought { subject, control, suffers })
 }
+
+#[cfg(test)]
+mod tests {
+    use model::report::{ErrorRate, ErrorRateKind, Estimate, LimitAfter, Log10E, Subject};
+    use model::shaping::Payload;
+    use model::{Kind, Dscp};
+
+    use super::*;
+
+    fn about(estimate: f64) -> Option<Estimate> {
+        Some(Estimate { estimate, low: 0.9 * estimate, high: 1.1 * estimate })
+    }
+
+    fn entry(verdict: Verdict) -> Differentiation {
+        let subject = |dscp| Subject { kind: Kind::Udp, dscp, port: 8620, payload: Payload::Random };
+        Differentiation {
+            subject: subject(46),
+            control: subject(0),
+            verdict,
+            trigger: Some(Trigger::Dscp),
+            flow_rule: Some(FlowRule::PerPacket),
+            error_rate: ErrorRate { kind: ErrorRateKind::PerRun, value: 0.001 },
+            hypotheses: 2,
+            log10_e: Log10E { delay: 0.0, loss: 0.0 },
+            delay_shift_ms: None,
+            p95_shift_ms: None,
+            loss_shift: None,
+            rate_bps: None,
+            rate_l2_bps: None,
+            burst_bytes: None,
+            limit_after: None,
+            excess_dscp: None,
+            flags: Vec::new(),
+            location: None,
+            where_note: None,
+            pairs: 100,
+            seconds: 9.0,
+            under_load: None,
+            course: Vec::new(),
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn findings_become_what_is_looked_for() {
+        let after = Some(LimitAfter { bytes: 500_000, seconds: 4.0 });
+        let policed = Differentiation {
+            rate_bps: about(3e5),
+            burst_bytes: about(10_000.0),
+            excess_dscp: Some(8),
+            ..entry(Verdict::Policed)
+        };
+        let excess = Dscp::new(8);
+        let suffers = Suffers::Policed { rate_bps: 3e5, burst_bytes: 11_000.0, excess };
+        assert_eq!(sought(&policed).unwrap().suffers, suffers);
+        let boosted = Differentiation { limit_after: after, ..policed };
+        let suffers = Suffers::Policed { rate_bps: 3e5, burst_bytes: 500_000.0, excess };
+        assert_eq!(sought(&boosted).unwrap().suffers, suffers);
+        let lossy = Differentiation { loss_shift: about(0.05), ..entry(Verdict::Lossy) };
+        assert_eq!(sought(&lossy).unwrap().suffers, Suffers::Lost { share: 0.05 });
+        // Who is favoured has its control hit.
+        let favoured = Differentiation { delay_shift_ms: about(-2.0), ..entry(Verdict::Favoured) };
+        let found = sought(&favoured).unwrap();
+        assert_eq!((found.subject.dscp().get(), found.control.dscp().get()), (0, 46));
+        assert_eq!(found.suffers, Suffers::Late { by_ns: 2e6 });
+    }
+
+    #[test]
+    fn what_cannot_be_looked_for_has_a_reason() {
+        let lossy = Differentiation { loss_shift: about(0.05), ..entry(Verdict::Lossy) };
+        let by_port = Differentiation { trigger: Some(Trigger::Port), ..lossy.clone() };
+        assert!(sought(&by_port).unwrap_err().contains("mark"));
+        let by_flow = Differentiation { flow_rule: Some(FlowRule::FirstPacket), ..lossy };
+        assert!(sought(&by_flow).unwrap_err().contains("first packet"));
+        assert!(sought(&entry(Verdict::Shaped)).unwrap_err().contains("rate"));
+        let tail = Differentiation { p95_shift_ms: about(30.0), delay_shift_ms: about(0.01), ..entry(Verdict::Delayed) };
+        assert!(sought(&tail).unwrap_err().contains("slowest"));
+    }
+}
