@@ -3,10 +3,12 @@
 # the script. The policies are data (crates/lab/scenarios/shaping.toml); what each city must be called is below.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-netlat=$PWD/target/release/netlat
+target=${CARGO_TARGET_DIR:-$PWD/target}
+netlat=${NETLAT:-$target/release/netlat}
 cargo build -q --locked -p lab --bins --examples
-lab=$PWD/target/debug/examples/lab-probe
+lab=$target/debug/examples/lab-probe
 scenario=$PWD/crates/lab/scenarios/shaping.toml
+mkdir -p target
 rm -f target/shaping-*
 
 cat >target/in-shaping.sh <<'LAB'

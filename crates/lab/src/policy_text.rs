@@ -157,7 +157,9 @@ impl PolicyText {
             "weigh" => {
                 let weight = needed(self.weight.take(), "weight")?;
                 if !(2..=20).contains(&weight) {
-                    return Err(format!("weight = {weight} is not 2 to 20 (bits of these marks for each bit of the rest)"));
+                    return Err(format!(
+                        "weight = {weight} is not 2 to 20 (bits of these marks for each bit of the rest)"
+                    ));
                 }
                 self.bottleneck(Some(weight))?
             }

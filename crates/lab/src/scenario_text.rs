@@ -180,7 +180,8 @@ where
         let shared = of(|action| matches!(action, Action::Share { .. }));
         let shaped = of(|action| matches!(action, Action::Shape { .. }));
         if shared > 1 || shared == 1 && shaped > 0 {
-            let problem = format!("{direction}: prioritise or weigh is a hop's only bottleneck: move the other to another hop");
+            let problem =
+                format!("{direction}: prioritise or weigh is a hop's only bottleneck: move the other to another hop");
             return Err(invalid("all".to_owned(), problem));
         }
     }

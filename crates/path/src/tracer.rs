@@ -106,8 +106,7 @@ impl Tracer {
         progress: &mut dyn FnMut(TraceProgress),
     ) -> Result<Trace, PathError> {
         let listener = self.listener(Family::of(config.target))?;
-        let flow =
-            Flow { from, target: config.target, port: config.port, nonce: random()?, shortest: quote::SHORTEST };
+        let flow = Flow { from, target: config.target, port: config.port, nonce: random()?, shortest: quote::SHORTEST };
         let mut run = Run::new(config, flow, outlet);
         drain_old(listener);
         let complete = run.run(socket, listener, stop, progress)?;

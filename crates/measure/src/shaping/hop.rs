@@ -42,7 +42,7 @@ pub struct Answer {
 }
 
 /// Chances of a hit that stand against "at least `least_share`", as parts of it.
-const LESS: [f64; 4] = [0.02, 0.1, 0.3, 0.6];
+const LESS: [f64; 5] = [0.02, 0.1, 0.3, 0.6, 0.9];
 /// Wealth is kept above this, as the logarithm of what `evidence` keeps.
 const LEAST_LN: f64 = -690.0;
 
@@ -63,10 +63,15 @@ impl Spared {
     }
 
     fn log10_e(&self) -> f64 {
-        let largest = self.ln.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = self.ln.iter().map(|ln| (ln - largest).exp()).sum();
-        (largest + (sum / LESS.len() as f64).ln()) / std::f64::consts::LN_10
+        let logs = self.ln.map(|ln| ln / std::f64::consts::LN_10);
+        log10_sum(&logs) - (LESS.len() as f64).log10()
     }
+}
+
+/// Of numbers given by their decimal logarithms.
+fn log10_sum(log10: &[f64]) -> f64 {
+    let largest = log10.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    largest + log10.iter().map(|each| 10f64.powf(each - largest)).sum::<f64>().log10()
 }
 
 /// What one hop has shown.
@@ -97,6 +102,8 @@ pub enum Unplaced {
     NotSeen,
     /// No single place explains the answers.
     Contradictory,
+    /// Only this hop's own answers show it, so it may be how that router answers rather than how it passes packets on.
+    Single(usize),
     /// These hops (by index) answered, but too little to tell on which side of the place they are.
     Undecided(Vec<usize>),
 }
@@ -108,6 +115,8 @@ pub struct Search {
     hops: Vec<HopEvidence>,
     /// Largest log10 of the e-process against each place: 0 before the first hop, `hops` behind the last.
     peaks: Vec<f64>,
+    /// The same against "this hop answers the class otherwise, and passes it on as the rest".
+    single: Vec<f64>,
     threshold: f64,
 }
 
@@ -124,6 +133,7 @@ impl Search {
             symptom: effect.symptom,
             hops: vec![evidence; hops],
             peaks: vec![0.0; hops + 1],
+            single: vec![0.0; hops],
             threshold: -alpha.clamp(1e-12, 0.5).log10(),
         }
     }
@@ -165,25 +175,56 @@ impl Search {
         self.weigh();
     }
 
+    /// Against each place bets every other one, on the hops between the two, about which they differ; the mean of these bets is an
+    /// e-process again.
     fn weigh(&mut self) {
-        let mut against: f64 = self.hops.iter().map(|hop| hop.spared.log10_e()).sum();
+        let sums = |log10_e: fn(&HopEvidence) -> f64| {
+            let mut sum = 0.0;
+            let running = self.hops.iter().map(move |hop| {
+                sum += log10_e(hop);
+                sum
+            });
+            std::iter::once(0.0).chain(running).collect::<Vec<f64>>()
+        };
+        let alike = sums(|hop| hop.alike.e_value().log10());
+        let spared = sums(|hop| hop.spared.log10_e());
+        let others = (self.hops.len() as f64).log10();
         for (place, peak) in self.peaks.iter_mut().enumerate() {
-            *peak = peak.max(against);
-            if let Some(hop) = self.hops.get(place) {
-                against += hop.alike.e_value().log10() - hop.spared.log10_e();
+            let bet = |other: usize| if other < place { (&alike, other, place) } else { (&spared, place, other) };
+            let bets = (0..alike.len()).filter(|other| *other != place).map(bet);
+            let bets = bets.map(|(sums, from, to)| sums[to] - sums[from]);
+            *peak = peak.max(log10_sum(&bets.collect::<Vec<f64>>()) - others);
+        }
+        for (hop, peak) in self.single.iter_mut().enumerate() {
+            let bets: Vec<f64> = (hop + 2..alike.len()).map(|to| alike[to] - alike[hop + 1]).collect();
+            if !bets.is_empty() {
+                *peak = peak.max(log10_sum(&bets) - (bets.len() as f64).log10());
             }
         }
+    }
+
+    /// The last hop is the whole path's end: there it is known to be hit.
+    fn may_be_single(&self, hop: usize) -> bool {
+        hop + 1 < self.hops.len() && self.single.get(hop).is_some_and(|peak| *peak < self.threshold)
     }
 
     fn possible(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
         self.peaks.iter().enumerate().filter(|(_, peak)| **peak < self.threshold).map(|(place, _)| place)
     }
 
-    /// Hops whose answers can still tell something, by index: those between the first and the last place that is possible.
-    pub fn open(&self) -> std::ops::Range<usize> {
+    /// The first and the last place that is possible.
+    fn between(&self) -> Option<(usize, usize)> {
         let mut possible = self.possible();
-        let first = possible.next().unwrap_or(0);
-        first..possible.next_back().unwrap_or(first)
+        let first = possible.next()?;
+        Some((first, possible.next_back().unwrap_or(first)))
+    }
+
+    /// Hops whose answers can still tell something, by index: those between the first and the last place that is possible, and those
+    /// behind a hop of which it is not known that it does not speak for itself alone.
+    pub fn open(&self) -> Vec<usize> {
+        let Some((first, last)) = self.between() else { return Vec::new() };
+        let behind = if self.may_be_single(last) { last + 1..self.hops.len() } else { 0..0 };
+        (first..last).chain(behind).collect()
     }
 
     pub fn counts(&self, index: usize) -> Counts {
@@ -193,18 +234,15 @@ impl Search {
     /// The hops between which the class begins to be hit, as how many hops lie before: `(k, m)` is behind hop k-1 and by hop m,
     /// by index; more than one apart only where those between never answered best effort.
     pub fn place(&self) -> Result<(usize, usize), Unplaced> {
-        let open = self.open();
-        if self.possible().next().is_none() {
-            return Err(Unplaced::Contradictory);
-        }
-        let undecided: Vec<usize> = open.clone().filter(|index| self.counts(*index).control > 0).collect();
+        let (first, last) = self.between().ok_or(Unplaced::Contradictory)?;
+        let undecided: Vec<usize> = (first..last).filter(|index| self.counts(*index).control > 0).collect();
         if !undecided.is_empty() {
             return Err(Unplaced::Undecided(undecided));
         }
-        if open.end >= self.hops.len() {
+        if last >= self.hops.len() {
             return Err(Unplaced::NotSeen);
         }
-        Ok((open.start, open.end))
+        if self.may_be_single(last) { Err(Unplaced::Single(last)) } else { Ok((first, last)) }
     }
 }
 
@@ -268,9 +306,11 @@ mod tests {
     #[test]
     fn a_silent_hop_widens_the_place_and_a_rare_one_leaves_it_open() {
         assert_eq!(run(1, &[1.0, 0.0, 1.0], &[1.0, 0.0, 0.2]).0, Ok((1, 2)));
-        assert_eq!(run(1, &[1.0, 0.004, 1.0], &[1.0, 0.004, 0.2]).0, Err(Unplaced::Undecided(vec![1])));
+        assert_eq!(run(1, &[1.0, 0.1, 1.0], &[1.0, 0.1, 0.2]).0, Err(Unplaced::Undecided(vec![1])));
         assert_eq!(run(1, &[1.0, 1.0, 0.0], &[1.0, 1.0, 0.0]).0, Err(Unplaced::NotSeen));
+        // A router that answers the class seldom and passes it on.
         assert_eq!(run(1, &[1.0, 1.0, 1.0], &[1.0, 0.2, 1.0]).0, Err(Unplaced::Contradictory));
+        assert_eq!(run(1, &[1.0, 1.0, 0.0], &[1.0, 0.2, 0.0]).0, Err(Unplaced::Single(1)));
     }
 
     /// Later answers behind a queue; a shift of a third of the spread; marks of excess traffic.

@@ -144,7 +144,11 @@ impl Line {
         let text = format!("looking for the hop of {class}");
         if self.terminal {
             let (seconds, pairs) = (shown.elapsed.as_secs(), shown.pairs);
-            let _ = write!(std::io::stderr(), "\r\x1b[Knetlat: {text}, {seconds} s, {pairs} pairs, {} hops left", shown.open_hops);
+            let _ = write!(
+                std::io::stderr(),
+                "\r\x1b[Knetlat: {text}, {seconds} s, {pairs} pairs, {} hops left",
+                shown.open_hops
+            );
             self.last = text;
         } else if self.last != text {
             let _ = writeln!(std::io::stderr(), "netlat: {text}");

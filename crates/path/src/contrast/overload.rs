@@ -20,6 +20,8 @@ const PAIRS: f64 = 17.0;
 /// From so many packets a second on they are large, as those of the trains that measured such a limit.
 const LARGE_FROM_PPS: f64 = 1_500.0;
 const LARGE: u16 = 1_100;
+/// What is lost or late by its class alone is so at every size.
+const SMALL: u16 = 24;
 /// A host sends no more packets a second reliably.
 const MOST_PPS: f64 = 6_000.0;
 
@@ -35,17 +37,17 @@ pub(crate) struct Prepared {
 /// `hops`: how many are asked. The error says in words what is too little.
 pub(crate) fn prepare(contrast: &Contrast, hops: usize, bytes: u64, limit_ns: u64) -> Result<Prepared, String> {
     let headers = if contrast.target.is_ipv4() { 28 } else { 48 };
-    let mut shortest = contrast.size.clamp(24, LARGE);
-    if let Suffers::Policed { rate_bps, .. } | Suffers::Shaped { rate_bps, .. } = contrast.sought.suffers
+    let mut shortest = contrast.size.clamp(SMALL, LARGE);
+    if matches!(contrast.sought.suffers, Suffers::Lost { .. } | Suffers::Late { .. }) {
+        shortest = SMALL;
+    } else if let Suffers::Policed { rate_bps, .. } | Suffers::Shaped { rate_bps, .. } = contrast.sought.suffers
         && rate_bps / 8.0 / f64::from(shortest) > LARGE_FROM_PPS
     {
         shortest = LARGE;
     }
     // Each probe is up to 255 bytes longer, and its answer quotes it whole.
-    let sizes = Sizes {
-        load: u64::from(shortest) + headers,
-        probe: 2 * (u64::from(shortest) + 255 + headers) + headers,
-    };
+    let sizes =
+        Sizes { load: u64::from(shortest) + headers, probe: 2 * (u64::from(shortest) + 255 + headers) + headers };
     let made = |effect: Effect, overload: Option<Overload>| Prepared { effect, overload, sizes, shortest };
     let needed = |pairs: f64, overload: Option<Overload>| windows_for(pairs) * window_bytes(overload, sizes, hops);
     let too_much = |needed: u64| {

@@ -9,19 +9,22 @@ use std::collections::BTreeMap;
 
 use measure::shaping::hop::{Answer, Effect, Search};
 
-/// From one window's begin to the next one's: Linux lets through one more error a second and destination.
-const PERIOD_NS: u64 = 6_000_000_000;
+/// From one window's begin to the next one's: Linux lets through one more error a second and destination, up to six at once.
+const PERIOD_NS: u64 = 6_500_000_000;
 /// Pairs of a hop in the first window, and at most.
 const FIRST_PAIRS: u32 = 3;
 const MOST_PAIRS: u32 = 64;
-/// After a window with unanswered probes a hop is not asked more often for so many.
+/// After a window with unanswered probes a hop is not asked more often for so many, and twice as many after the next such window.
 const HOLD: u32 = 3;
 /// Windows in a row without an answer to best effort after which a hop is left out.
 const SILENT: u32 = 3;
-/// Of a window's probes under load, and of each of them at least.
+/// Of a window's probes, and of each of them at least: at once rather than spread, so that a router's limit is met by the last probes
+/// and not in the midst of pairs, and recovers until the next window.
 const SPAN_NS: u64 = 300_000_000;
 const SLOT_NS: u64 = 2_000_000;
-/// Without load probes spread over the whole period but this, in which late answers come.
+/// The same where no load has to go on meanwhile.
+const QUIET_SLOT_NS: u64 = 5_000_000;
+/// Behind the last probe, in which late answers come.
 const SETTLE_NS: u64 = 1_500_000_000;
 /// The load goes on for so long behind the last probe.
 const TAIL_NS: u64 = 20_000_000;
@@ -73,7 +76,9 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 struct Quota {
     pairs: u32,
+    /// Windows before it is asked more often, and how many after the next miss.
     hold: u32,
+    next_hold: u32,
     silent: u32,
 }
 
@@ -127,7 +132,7 @@ impl Windows {
     ) -> Windows {
         Windows {
             search: Search::new(hops, effect, alpha),
-            quotas: vec![Quota { pairs: FIRST_PAIRS, hold: 0, silent: 0 }; hops],
+            quotas: vec![Quota { pairs: FIRST_PAIRS, hold: 0, next_hold: HOLD, silent: 0 }; hops],
             overload,
             sizes,
             bytes_left: bytes,
@@ -237,10 +242,8 @@ impl Windows {
         if now_ns.saturating_add(PERIOD_NS) > self.deadline_ns {
             return Err(End::Time);
         }
-        let span_ns = match self.overload {
-            Some(_) => SPAN_NS.max(2 * SLOT_NS * units.len() as u64),
-            None => PERIOD_NS - SETTLE_NS,
-        };
+        let slot_ns = if self.overload.is_some() { SLOT_NS } else { QUIET_SLOT_NS };
+        let span_ns = SPAN_NS.max(2 * slot_ns * units.len() as u64);
         let lead_ns = self.overload.map_or(0, |overload| overload.lead_ns);
         let load = self.overload.map_or(0, |overload| {
             (overload.packets_per_second * (lead_ns + span_ns + TAIL_NS) as f64 / 1e9).ceil() as u64
@@ -279,7 +282,8 @@ impl Quota {
         self.silent = if answers == 0 { self.silent + 1 } else { 0 };
         if answers < pairs {
             self.pairs = answers.max(1);
-            self.hold = HOLD;
+            self.hold = self.next_hold;
+            self.next_hold = self.next_hold.saturating_mul(2);
         } else if self.hold > 0 {
             self.hold -= 1;
         } else {

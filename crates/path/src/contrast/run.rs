@@ -44,12 +44,8 @@ impl Tracer {
         config.limit = DISCOVERY.min(contrast.limit / 2);
         let trace = self.trace_from(&config, &socket, stop, &mut |_| {})?;
         let answering = |hop: &&crate::Hop| !hop.silent && !hop.destination && !hop.refuses;
-        let mut spots: Vec<Spot> = trace
-            .hops
-            .iter()
-            .filter(answering)
-            .map(|hop| Spot { hop: hop.hop, is_target: false })
-            .collect();
+        let mut spots: Vec<Spot> =
+            trace.hops.iter().filter(answering).map(|hop| Spot { hop: hop.hop, is_target: false }).collect();
         let last = trace.hops.iter().map(|hop| hop.hop).max().unwrap_or(0);
         let target_hop = trace.destination_hop.unwrap_or(last.saturating_add(1));
         spots.push(Spot { hop: target_hop, is_target: true });

@@ -42,8 +42,7 @@ pub fn sought(entry: &Differentiation) -> Result<Sought, &'static str> {
     let burst_bytes = burst.max(entry.limit_after.map_or(0.0, |after| after.bytes as f64));
     let loss = entry.loss_shift.map_or(0.0, |loss| loss.estimate);
     let late_ms = entry.delay_shift_ms.map_or(0.0, |delay| delay.estimate);
-    let by_contest =
-        entry.under_load.is_some_and(|load| !matches!(load.sharing, Sharing::Equal | Sharing::NotLoaded));
+    let by_contest = entry.under_load.is_some_and(|load| !matches!(load.sharing, Sharing::Equal | Sharing::NotLoaded));
     let (loss, late_ms, subject, control) = match entry.verdict {
         // Seen from the other side best effort is hit.
         Verdict::Favoured => (-loss, -late_ms, control, subject),
@@ -70,7 +69,7 @@ pub fn sought(entry: &Differentiation) -> Result<Sought, &'static str> {
 mod tests {
     use model::report::{ErrorRate, ErrorRateKind, Estimate, LimitAfter, Log10E, Subject};
     use model::shaping::Payload;
-    use model::{Kind, Dscp};
+    use model::{Dscp, Kind};
 
     use super::*;
 
@@ -140,7 +139,8 @@ mod tests {
         let by_flow = Differentiation { flow_rule: Some(FlowRule::FirstPacket), ..lossy };
         assert!(sought(&by_flow).unwrap_err().contains("first packet"));
         assert!(sought(&entry(Verdict::Shaped)).unwrap_err().contains("rate"));
-        let tail = Differentiation { p95_shift_ms: about(30.0), delay_shift_ms: about(0.01), ..entry(Verdict::Delayed) };
+        let tail =
+            Differentiation { p95_shift_ms: about(30.0), delay_shift_ms: about(0.01), ..entry(Verdict::Delayed) };
         assert!(sought(&tail).unwrap_err().contains("slowest"));
     }
 }

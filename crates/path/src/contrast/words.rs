@@ -47,6 +47,10 @@ fn at(spots: &[Spot], before: usize, behind: usize) -> Where {
 fn reason(search: &Search, spots: &[Spot], why: &Unplaced, end: Option<End>) -> String {
     match why {
         Unplaced::Contradictory => "the hops' answers contradict one another".to_owned(),
+        Unplaced::Single(index) => {
+            let name = spots.get(*index).map_or_else(String::new, |spot| spot.name());
+            format!("only {name}'s own answers show it, which may be how it answers and not how it passes packets on")
+        }
         Unplaced::NotSeen => {
             let last = spots.iter().enumerate().rev().find(|(index, _)| search.counts(*index).control > 0);
             match last {

@@ -58,7 +58,14 @@ fn seal(mut message: Vec<u8>) -> Vec<u8> {
 }
 
 fn expired(probe: ProbeName, tos: u8) -> Answer {
-    Answer { probe, verdict: Verdict::Expired, address: router(), quoted: Tos::from_byte(tos), translated: false }
+    Answer {
+        probe,
+        verdict: Verdict::Expired,
+        address: router(),
+        quoted: Tos::from_byte(tos),
+        ttl: 1,
+        translated: false,
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use path::{Contrast, ContrastProgress, Sighting, Sought};
 use super::Locator;
 
 /// Of one search.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(150);
 /// More classes than this are not searched for.
 const MOST: usize = 3;
 /// Of the budget, where searches are possible.
@@ -71,7 +71,8 @@ impl Locator {
                     }
                 };
                 // The same class on other payloads was hit at the same place.
-                let known = found.iter().find(|(earlier, _)| same(earlier, &sought)).map(|(_, sighting)| sighting.clone());
+                let known =
+                    found.iter().find(|(earlier, _)| same(earlier, &sought)).map(|(_, sighting)| sighting.clone());
                 let sighting = match known {
                     Some(sighting) => sighting,
                     None if found.len() == MOST => {
