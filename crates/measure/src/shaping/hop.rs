@@ -258,11 +258,11 @@ mod tests {
         (at < chance).then_some(Answer { round_trip_ns: 0, remarked: false })
     }
 
-    /// Pairs to each open hop with these chances of an answer, until it is placed or 400 rounds are over.
+    /// Pairs to each open hop with these chances of an answer, until it is placed or 200 rounds are over.
     fn run(seed: u64, control: &[f64], subject: &[f64]) -> (Result<(usize, usize), Unplaced>, u32) {
         let mut random = SplitMix64::new(seed);
         let mut search = Search::new(control.len(), SILENT, 0.001);
-        for round in 0..400 {
+        for round in 0..200 {
             for index in search.open() {
                 let pair = [subject, control].map(|chances| answer(&mut random, chances[index]));
                 search.push(index, pair[0], pair[1]);
@@ -271,7 +271,7 @@ mod tests {
                 return (Ok(place), round + 1);
             }
         }
-        (search.place(), 400)
+        (search.place(), 200)
     }
 
     #[test]
