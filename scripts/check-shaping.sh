@@ -32,10 +32,10 @@ at sfo1 "$NETLAT" worker --join "@$dir/join" --name sfo1-watch --data-dir "$dir/
 # Layer-3 bytes of all of a place's interfaces, both ways, by the kernel's count.
 carried() { at "$1" cat /proc/net/dev | awk 'NR > 2 && $1 != "lo:" { bytes += $2 + $10 - 14 * ($3 + $11) } END { print bytes }'; }
 probe() {
-    local name=$1 city=${1%-local}; shift
+    local name=$1 city=${1%-*}; shift
     local before
     before=$(carried "$city")
-    at "$city" timeout 360 "$NETLAT" probe --join "@$dir/join" --name "$name" --family 4 --shaping --json "$@" >"$OUT/shaping-$name.json" 2>"$OUT/shaping-$name.log" ||
+    at "$city" ${without:-} timeout 360 "$NETLAT" probe --join "@$dir/join" --name "$name" --family 4 --shaping --json "$@" >"$OUT/shaping-$name.json" 2>"$OUT/shaping-$name.log" ||
         { echo "$name: $(tail -n 2 "$OUT/shaping-$name.log")"; exit 1; }
     echo $(($(carried "$city") - before)) >"$OUT/shaping-$name.bytes"
 }
@@ -54,9 +54,11 @@ together $a $b $c $d
 probe par1 --dscp 34 --kind udp --direction up --duration 40 --budget 12MB & a=$!
 probe osl1 --dscp 16 --kind udp --direction up --duration 30 --budget 8MB & b=$!
 together $a $b
+# The same without the right to hear routers: no hop, and it is said why.
+without="setpriv --bounding-set=-net_raw --inh-caps=-net_raw" probe osl1-plain --dscp 16 --kind udp --direction up --duration 24 --budget 4MB & c=$!
 probe waw1 --dscp 46 --kind udp --direction up --duration 60 --budget 12MB --load & a=$!
 probe vie1 --dscp 34 --kind udp --direction up --duration 60 --budget 12MB --load & b=$!
-together $a $b
+together $a $b $c
 # Not a city in which a worker watches: their packets would share one host's queue.
 at server "$NETLAT" report --data-dir "$dir/server" --worker sfo1-watch --json >"$OUT/shaping-sfo1.json"
 LAB
@@ -119,6 +121,10 @@ entry = placed("par1", 34, 2, 3)
 expect("par1", entry["verdict"] == "shaped" and entry["trigger"] == "dscp", entry)
 entry = placed("osl1", 16, 1, 2)
 expect("osl1", entry["verdict"] == "lossy" and entry["trigger"] == "dscp", entry)
+(entry,) = entries("osl1-plain", "up", 16)
+expect("osl1-plain", entry["verdict"] == "lossy" and entry["where"] is None and "CAP_NET_RAW" in (entry["where_note"] or ""), entry)
+untested = json.load(open("target/shaping-osl1-plain.json"))["untested"]
+expect("osl1-plain", any("CAP_NET_RAW" in line for line in untested), untested)
 # What is hit on the way down cannot be seen from this end, and is said to be so.
 (entry,) = entries("fra1", "down", 34)
 expect("fra1", entry["where"] is None and "way down" in (entry["where_note"] or ""), entry["where_note"])
