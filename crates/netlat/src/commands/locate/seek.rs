@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(150);
 /// More classes than this are not searched for.
 const MOST: usize = 3;
 /// Of the budget, where searches are possible.
-const SHARE: u64 = 8;
+const SHARE: u64 = 12;
 
 const NOT_PERMITTED: &str = "finding it needs CAP_NET_RAW";
 const DOWN: &str = "the way down begins at the server, and this end does not see it";
