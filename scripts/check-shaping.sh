@@ -35,7 +35,7 @@ probe() {
     local name=$1 city=${1%-*}; shift
     local before
     before=$(carried "$city")
-    at "$city" ${without:-} timeout 360 "$NETLAT" probe --join "@$dir/join" --name "$name" --family 4 --shaping --json "$@" >"$OUT/shaping-$name.json" 2>"$OUT/shaping-$name.log" ||
+    at "$city" ${without:-} timeout 420 "$NETLAT" probe --join "@$dir/join" --name "$name" --family 4 --shaping --json "$@" >"$OUT/shaping-$name.json" 2>"$OUT/shaping-$name.log" ||
         { echo "$name: $(tail -n 2 "$OUT/shaping-$name.log")"; exit 1; }
     echo $(($(carried "$city") - before)) >"$OUT/shaping-$name.bytes"
 }

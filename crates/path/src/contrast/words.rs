@@ -49,7 +49,10 @@ fn reason(search: &Search, spots: &[Spot], why: &Unplaced, end: Option<End>) -> 
         Unplaced::Contradictory => "the hops' answers contradict one another".to_owned(),
         Unplaced::Single(index) => {
             let name = spots.get(*index).map_or_else(String::new, |spot| spot.name());
-            format!("only {name}'s own answers show it, which may be how it answers and not how it passes packets on")
+            let over = over(end);
+            format!(
+                "only {name}'s own answers show it, which may be how it answers and not how it passes packets on{over}"
+            )
         }
         Unplaced::NotSeen => {
             let last = spots.iter().enumerate().rev().find(|(index, _)| search.counts(*index).control > 0);
@@ -68,14 +71,16 @@ fn reason(search: &Search, spots: &[Spot], why: &Unplaced, end: Option<End>) -> 
                     format!("{} is undecided after {} pairs", spot.name(), counts.pairs)
                 })
             });
-            let mut text = said.collect::<Vec<_>>().join(", ");
-            match end {
-                Some(End::Bytes) => text.push_str(", and the part of --budget set aside for this is spent"),
-                Some(End::Time) => text.push_str(", and the time is over"),
-                Some(End::Told) => {}
-                None => text.push_str(", and it was stopped"),
-            }
-            text
+            said.collect::<Vec<_>>().join(", ") + over(end)
         }
+    }
+}
+
+fn over(end: Option<End>) -> &'static str {
+    match end {
+        Some(End::Bytes) => ", and the part of --budget set aside for this is spent",
+        Some(End::Time) => ", and the time is over",
+        Some(End::Told) => "",
+        None => ", and it was stopped",
     }
 }

@@ -11,7 +11,7 @@ use model::{Dscp, Ecn, Tos};
 use crate::contrast::{Contrast, Next, Probe, Sought, Spot, Suffers, Windows, prepare, tell};
 
 const RUNS: u64 = 200;
-const LIMIT_S: u64 = 150;
+const LIMIT_S: u64 = 180;
 const MS: u64 = 1_000_000;
 
 /// How a router answers TTLs that run out.

@@ -11,7 +11,7 @@ use path::{Contrast, ContrastProgress, Sighting, Sought};
 use super::Locator;
 
 /// Of one search.
-const LIMIT: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(180);
 /// More classes than this are not searched for.
 const MOST: usize = 3;
 /// Of the budget, where searches are possible.
