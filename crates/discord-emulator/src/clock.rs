@@ -74,6 +74,13 @@ pub fn iso8601(unix_ms: i64) -> String {
     )
 }
 
+/// RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub fn http_date(unix_ms: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp(unix_ms.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    // Years of four digits only, which those of a clock here are.
+    at.format(&time::format_description::well_known::Rfc2822).unwrap_or_default().replace("+0000", "GMT")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +89,11 @@ mod tests {
     fn a_documented_snowflake_gives_its_time() {
         // Discord's reference, "Snowflakes": 175928847299117063 is 2016-04-30 11:18:25.796 UTC.
         assert_eq!(iso8601(Snowflake(175_928_847_299_117_063).unix_ms()), "2016-04-30T11:18:25.796000+00:00");
+    }
+
+    #[test]
+    fn a_date_is_written_as_the_rfc_shows() {
+        assert_eq!(http_date(784_111_777_999), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -172,6 +171,8 @@ pub struct Limits {
     pub replay_frames: usize,
     pub replay_bytes: usize,
     pub exchanges: usize,
+    /// Of one file that is uploaded.
+    pub upload_bytes: usize,
     /// Of attachments, all together.
     pub file_bytes: usize,
 }
@@ -197,6 +198,7 @@ impl Default for Limits {
             replay_frames: 2000,
             replay_bytes: 8 << 20,
             exchanges: 100_000,
+            upload_bytes: 10 << 20,
             file_bytes: 64 << 20,
         }
     }
@@ -346,44 +348,19 @@ impl Config {
         Config::parse(&text, &path.display().to_string())
     }
 
+    /// What the world itself keeps to: with room for anything to work at all.
+    pub(crate) fn world_limits(&self) -> Limits {
+        let mut limits = self.limits.clone();
+        limits.sessions = limits.sessions.max(1);
+        limits.messages_per_channel = limits.messages_per_channel.max(1);
+        limits.replay_frames = limits.replay_frames.max(16);
+        limits.replay_bytes = limits.replay_bytes.max(1 << 20);
+        limits
+    }
+
     /// Addresses that belong into the certificate.
     pub(crate) fn listen_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let addresses = self.listen.api.iter().chain(&self.listen.voice).map(|address| address.ip());
         addresses.filter(|address| !address.is_unspecified())
-    }
-}
-
-/// The limits that the world itself keeps.
-#[derive(Clone, Debug)]
-pub struct Bounds {
-    pub sessions: usize,
-    pub voice_connections: usize,
-    pub messages_per_channel: usize,
-    pub channels_per_guild: usize,
-    pub roles_per_guild: usize,
-    pub replay_frames: usize,
-    pub replay_bytes: usize,
-    pub file_bytes: usize,
-    pub resume_window: Duration,
-    pub interaction_answer: Duration,
-    pub interaction_token: Duration,
-}
-
-impl Bounds {
-    pub fn of(config: &Config) -> Bounds {
-        let limits = &config.limits;
-        Bounds {
-            sessions: limits.sessions.max(1),
-            voice_connections: limits.voice_connections,
-            messages_per_channel: limits.messages_per_channel.max(1),
-            channels_per_guild: limits.channels_per_guild,
-            roles_per_guild: limits.roles_per_guild,
-            replay_frames: limits.replay_frames.max(16),
-            replay_bytes: limits.replay_bytes.max(1 << 20),
-            file_bytes: limits.file_bytes,
-            resume_window: Duration::from_millis(config.gateway.resume_window_ms),
-            interaction_answer: Duration::from_millis(limits.interaction_answer_ms),
-            interaction_token: Duration::from_millis(limits.interaction_token_ms),
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use data_encoding::HEXLOWER;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::config::{Bounds, Config};
+use crate::config::Config;
 use crate::error::EmulatorError;
 use crate::faults::Faults;
 use crate::gateway::StartLimits;
@@ -36,7 +36,7 @@ pub struct Arrival {
 impl Hub {
     pub fn new(config: Config) -> Result<Hub, EmulatorError> {
         let faults = Arc::new(Faults::new(config.faults.clone(), config.seed));
-        let mut world = World::new(Bounds::of(&config), faults.clone());
+        let mut world = World::new(&config, faults.clone());
         populate(&mut world, &config)?;
         let random = SystemRandom::new();
         random.fill(&mut [0; 16]).map_err(|_| EmulatorError::Random)?;

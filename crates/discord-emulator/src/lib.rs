@@ -20,6 +20,7 @@ mod rest;
 mod socket;
 pub mod stamps;
 pub mod state;
+pub mod testing;
 mod tls;
 pub mod voice;
 mod websocket;

@@ -88,6 +88,9 @@ impl Upload {
     /// The message it describes (`body`: the part of the JSON that is the message); files are stored.
     pub fn draft(self, hub: &Hub, body: &Value) -> Result<Draft, Refusal> {
         let mut draft = Draft::parse(body)?;
+        if self.files.iter().any(|(_, _, data)| data.len() > hub.config.limits.upload_bytes) {
+            return Err(Refusal::TOO_LARGE);
+        }
         let mut world = hub.world();
         for (filename, content_type, data) in self.files {
             let size = data.len();

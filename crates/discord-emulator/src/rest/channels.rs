@@ -1,61 +1,40 @@
 //! `/channels/{id}`, its overwrites, typing.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Caller;
 use super::body::Payload;
-use crate::hub::Hub;
+use super::{Answer, Asked, Done};
 use crate::id::Snowflake;
-use crate::state::{Refusal, overwrite};
+use crate::state::overwrite;
 
-pub async fn get(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-) -> Result<Json<Value>, Refusal> {
+pub async fn get(Asked { hub, me }: Asked, Path(id): Path<Snowflake>) -> Answer {
     let world = hub.world();
     Ok(Json(world.channel_json(world.channel_for(me, id, 0)?)))
 }
 
-pub async fn edit(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Refusal> {
+pub async fn edit(Asked { hub, me }: Asked, Path(id): Path<Snowflake>, Payload(body): Payload) -> Answer {
     let mut world = hub.world();
     world.edit_channel(me, id, &body)?;
     Ok(Json(world.channel_json(world.channel(id)?)))
 }
 
-pub async fn delete(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-) -> Result<Json<Value>, Refusal> {
+pub async fn delete(Asked { hub, me }: Asked, Path(id): Path<Snowflake>) -> Answer {
     Ok(Json(hub.world().delete_channel(me, id)?))
 }
 
-pub async fn typing(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-) -> Result<StatusCode, Refusal> {
+pub async fn typing(Asked { hub, me }: Asked, Path(id): Path<Snowflake>) -> Done {
     hub.world().typing(me, id)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub async fn set_overwrite(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
+    Asked { hub, me }: Asked,
     Path((id, target)): Path<(Snowflake, Snowflake)>,
     Payload(mut body): Payload,
-) -> Result<StatusCode, Refusal> {
+) -> Done {
     if body.is_object() {
         body["id"] = json!(target);
     }
@@ -64,11 +43,7 @@ pub async fn set_overwrite(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn delete_overwrite(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path((id, target)): Path<(Snowflake, Snowflake)>,
-) -> Result<StatusCode, Refusal> {
+pub async fn delete_overwrite(Asked { hub, me }: Asked, Path((id, target)): Path<(Snowflake, Snowflake)>) -> Done {
     hub.world().delete_overwrite(me, id, target)?;
     Ok(StatusCode::NO_CONTENT)
 }

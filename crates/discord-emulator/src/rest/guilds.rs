@@ -1,27 +1,19 @@
 //! `/guilds/{id}`: channels, members, roles, voice states.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Caller;
 use super::body::{Parameters, Payload};
+use super::{Answer, Asked, Done};
 use crate::hub::Hub;
 use crate::id::Snowflake;
 use crate::state::{Audience, Event, Fields, Refusal, Role, World, intents, permission};
 
-type Hubs = State<Arc<Hub>>;
 type Member = (Snowflake, Snowflake);
 
-pub async fn get(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-    Query(query): Parameters,
-) -> Result<Json<Value>, Refusal> {
+pub async fn get(Asked { hub, me }: Asked, Path(id): Path<Snowflake>, Query(query): Parameters) -> Answer {
     let world = hub.world();
     let guild = world.guild_of(me, id)?;
     let mut json = guild.json();
@@ -32,12 +24,7 @@ pub async fn get(
     Ok(Json(json))
 }
 
-pub async fn edit(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Refusal> {
+pub async fn edit(Asked { hub, me }: Asked, Path(id): Path<Snowflake>, Payload(body): Payload) -> Answer {
     let name = Fields::of(&body)?.text("name", 2, 100)?;
     let mut world = hub.world();
     world.guild_for(me, id, permission::MANAGE_GUILD)?;
@@ -50,12 +37,12 @@ pub async fn edit(
     Ok(Json(json))
 }
 
-pub async fn nothing(State(hub): Hubs, Caller(me): Caller, Path(id): Path<Snowflake>) -> Result<Json<Value>, Refusal> {
+pub async fn nothing(Asked { hub, me }: Asked, Path(id): Path<Snowflake>) -> Answer {
     hub.world().guild_of(me, id)?;
     Ok(Json(json!([])))
 }
 
-pub async fn channels(State(hub): Hubs, Caller(me): Caller, Path(id): Path<Snowflake>) -> Result<Json<Value>, Refusal> {
+pub async fn channels(Asked { hub, me }: Asked, Path(id): Path<Snowflake>) -> Answer {
     let world = hub.world();
     let guild = world.guild_of(me, id)?;
     let channels = guild.channels.iter().filter_map(|id| world.channels.get(id));
@@ -63,8 +50,7 @@ pub async fn channels(State(hub): Hubs, Caller(me): Caller, Path(id): Path<Snowf
 }
 
 pub async fn create_channel(
-    State(hub): Hubs,
-    Caller(me): Caller,
+    Asked { hub, me }: Asked,
     Path(id): Path<Snowflake>,
     Payload(body): Payload,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
@@ -74,12 +60,7 @@ pub async fn create_channel(
 }
 
 /// Positions and parents of several.
-pub async fn move_channels(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-    Payload(body): Payload,
-) -> Result<StatusCode, Refusal> {
+pub async fn move_channels(Asked { hub, me }: Asked, Path(id): Path<Snowflake>, Payload(body): Payload) -> Done {
     let mut world = hub.world();
     world.guild_for(me, id, permission::MANAGE_CHANNELS)?;
     for entry in body.as_array().ok_or(Refusal::INVALID_FORM)?.iter().take(500) {
@@ -99,12 +80,7 @@ pub async fn move_channels(
 }
 
 /// Needs the privileged intent GUILD_MEMBERS, as at Discord.
-pub async fn members(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-    Query(query): Parameters,
-) -> Result<Json<Value>, Refusal> {
+pub async fn members(Asked { hub, me }: Asked, Path(id): Path<Snowflake>, Query(query): Parameters) -> Answer {
     let world = hub.world();
     let guild = world.guild_of(me, id)?;
     if world.applications.get(&me).is_some_and(|bot| bot.privileged & intents::GUILD_MEMBERS == 0) {
@@ -116,12 +92,7 @@ pub async fn members(
     Ok(Json(members.map(|member| world.member_json(member)).collect()))
 }
 
-pub async fn search_members(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-    Query(query): Parameters,
-) -> Result<Json<Value>, Refusal> {
+pub async fn search_members(Asked { hub, me }: Asked, Path(id): Path<Snowflake>, Query(query): Parameters) -> Answer {
     let world = hub.world();
     let guild = world.guild_of(me, id)?;
     let wanted = query.get("query").ok_or_else(|| Refusal::required("query"))?.to_lowercase();
@@ -138,11 +109,11 @@ fn member_json(world: &World, me: Snowflake, (guild, user): Member) -> Result<Va
     Ok(world.member_json(member))
 }
 
-pub async fn member(State(hub): Hubs, Caller(me): Caller, Path(path): Path<Member>) -> Result<Json<Value>, Refusal> {
+pub async fn member(Asked { hub, me }: Asked, Path(path): Path<Member>) -> Answer {
     Ok(Json(member_json(&hub.world(), me, path)?))
 }
 
-fn change_member(hub: &Hub, me: Snowflake, path: Member, body: &Value) -> Result<Json<Value>, Refusal> {
+fn change_member(hub: &Hub, me: Snowflake, path: Member, body: &Value) -> Answer {
     let fields = Fields::of(body)?;
     let nick = if fields.has("nick") { Some(fields.text("nick", 0, 32)?) } else { None };
     let roles = fields.snowflakes("roles", 250)?;
@@ -152,59 +123,38 @@ fn change_member(hub: &Hub, me: Snowflake, path: Member, body: &Value) -> Result
     Ok(Json(member_json(&world, me, path)?))
 }
 
-pub async fn edit_member(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path(path): Path<Member>,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Refusal> {
+pub async fn edit_member(Asked { hub, me }: Asked, Path(path): Path<Member>, Payload(body): Payload) -> Answer {
     change_member(&hub, me, path, &body)
 }
 
-pub async fn edit_self(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path(guild): Path<Snowflake>,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Refusal> {
+pub async fn edit_self(Asked { hub, me }: Asked, Path(guild): Path<Snowflake>, Payload(body): Payload) -> Answer {
     change_member(&hub, me, (guild, me), &json!({ "nick": body.get("nick") }))
 }
 
 /// Needs an OAuth2 token of the user with the scope guilds.join; nobody has one here.
-pub async fn add_member(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path((guild, user)): Path<Member>,
-    _: Payload,
-) -> Result<StatusCode, Refusal> {
+pub async fn add_member(Asked { hub, me }: Asked, Path((guild, user)): Path<Member>, _: Payload) -> Done {
     let world = hub.world();
     let guild = world.guild_of(me, guild)?;
     if guild.members.contains_key(&user) { Ok(StatusCode::NO_CONTENT) } else { Err(Refusal::MISSING_PERMISSIONS) }
 }
 
-pub async fn kick(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path((guild, user)): Path<Member>,
-) -> Result<StatusCode, Refusal> {
+pub async fn kick(Asked { hub, me }: Asked, Path((guild, user)): Path<Member>) -> Done {
     hub.world().kick(me, guild, user)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub async fn give_role(
-    State(hub): Hubs,
-    Caller(me): Caller,
+    Asked { hub, me }: Asked,
     Path((guild, user, role)): Path<(Snowflake, Snowflake, Snowflake)>,
-) -> Result<StatusCode, Refusal> {
+) -> Done {
     hub.world().set_member_role(me, guild, user, role, true)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub async fn take_role(
-    State(hub): Hubs,
-    Caller(me): Caller,
+    Asked { hub, me }: Asked,
     Path((guild, user, role)): Path<(Snowflake, Snowflake, Snowflake)>,
-) -> Result<StatusCode, Refusal> {
+) -> Done {
     hub.world().set_member_role(me, guild, user, role, false)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -213,25 +163,16 @@ fn roles_json(world: &World, me: Snowflake, id: Snowflake) -> Result<Value, Refu
     Ok(world.guild_of(me, id)?.roles.values().map(Role::json).collect())
 }
 
-pub async fn roles(State(hub): Hubs, Caller(me): Caller, Path(id): Path<Snowflake>) -> Result<Json<Value>, Refusal> {
+pub async fn roles(Asked { hub, me }: Asked, Path(id): Path<Snowflake>) -> Answer {
     Ok(Json(roles_json(&hub.world(), me, id)?))
 }
 
-pub async fn role(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path((guild, role)): Path<Member>,
-) -> Result<Json<Value>, Refusal> {
+pub async fn role(Asked { hub, me }: Asked, Path((guild, role)): Path<Member>) -> Answer {
     let world = hub.world();
     world.guild_of(me, guild)?.roles.get(&role).map(|role| Json(role.json())).ok_or(Refusal::UNKNOWN_ROLE)
 }
 
-pub async fn create_role(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Refusal> {
+pub async fn create_role(Asked { hub, me }: Asked, Path(id): Path<Snowflake>, Payload(body): Payload) -> Answer {
     let mut world = hub.world();
     let own = permission::in_guild(world.guild_for(me, id, permission::MANAGE_ROLES)?, me).unwrap_or(0);
     let permissions = Fields::of(&body)?.bits("permissions")?.unwrap_or(permission::DEFAULT & own);
@@ -262,12 +203,7 @@ fn changed(body: &Value) -> Result<Option<impl FnOnce(&mut Role) + use<>>, Refus
     }))
 }
 
-pub async fn edit_role(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path((guild, role)): Path<Member>,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Refusal> {
+pub async fn edit_role(Asked { hub, me }: Asked, Path((guild, role)): Path<Member>, Payload(body): Payload) -> Answer {
     let fields = Fields::of(&body)?;
     let name = fields.text("name", 1, 100)?;
     let permissions = fields.bits("permissions")?;
@@ -289,12 +225,7 @@ pub async fn edit_role(
     Ok(Json(role.json()))
 }
 
-pub async fn move_roles(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path(id): Path<Snowflake>,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Refusal> {
+pub async fn move_roles(Asked { hub, me }: Asked, Path(id): Path<Snowflake>, Payload(body): Payload) -> Answer {
     let mut world = hub.world();
     for entry in body.as_array().ok_or(Refusal::INVALID_FORM)?.iter().take(250) {
         let fields = Fields::of(entry)?;
@@ -309,20 +240,12 @@ pub async fn move_roles(
     Ok(Json(roles_json(&world, me, id)?))
 }
 
-pub async fn delete_role(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path((guild, role)): Path<Member>,
-) -> Result<StatusCode, Refusal> {
+pub async fn delete_role(Asked { hub, me }: Asked, Path((guild, role)): Path<Member>) -> Done {
     hub.world().delete_role(me, guild, role)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn voice_state(
-    State(hub): Hubs,
-    Caller(me): Caller,
-    Path((guild, user)): Path<(Snowflake, String)>,
-) -> Result<Json<Value>, Refusal> {
+pub async fn voice_state(Asked { hub, me }: Asked, Path((guild, user)): Path<(Snowflake, String)>) -> Answer {
     let world = hub.world();
     let user = if user == "@me" { me } else { user.parse().map_err(|_| Refusal::UNKNOWN_USER)? };
     let guild = world.guild_of(me, guild)?;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::delivery::{Delivery, Manner};
 use super::limit::{Allowance, Refused};
-use crate::clock::system_ns;
+use crate::clock::{http_date, system_ns};
 use crate::config::FieldErrorCodes;
 use crate::faults::{Decision, Effect, Point, Scope, Surface};
 use crate::hub::{Arrival, Hub};
@@ -37,6 +37,25 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         parts.extensions.get::<Caller>().copied().ok_or(Refusal::UNAUTHORIZED)
     }
 }
+
+/// What most handlers begin with: the world, and the bot that asks.
+pub struct Asked {
+    pub hub: Arc<Hub>,
+    pub me: Snowflake,
+}
+
+impl FromRequestParts<Arc<Hub>> for Asked {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Asked, Refusal> {
+        let Caller(me) = Caller::from_request_parts(parts, hub).await?;
+        Ok(Asked { hub: hub.clone(), me })
+    }
+}
+
+pub type Answer = Result<axum::Json<Value>, Refusal>;
+/// Nothing to say but that it is done.
+pub type Done = Result<StatusCode, Refusal>;
 
 /// Set by handlers on their answer: what it was about.
 #[derive(Clone, Copy, Debug)]
@@ -271,6 +290,10 @@ async fn deliver(
     let ray = format!("{:016x}-{}", exchange.received_ns, hub.config.gateway.edge);
     if let Ok(ray) = HeaderValue::from_str(&ray) {
         parts.headers.insert("cf-ray", ray);
+    }
+    let now_ms = hub.world().clock.now_ms();
+    if let Ok(date) = HeaderValue::from_str(&http_date(now_ms)) {
+        parts.headers.insert(header::DATE, date);
     }
     parts.headers.insert("via", HeaderValue::from_static("1.1 google"));
     parts.headers.insert("server", HeaderValue::from_static("cloudflare"));

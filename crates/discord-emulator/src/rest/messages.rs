@@ -1,16 +1,14 @@
 //! `/channels/{id}/messages` and reactions.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde_json::Value;
 
 use super::body::{Parameters, Payload, Upload};
-use super::{Caller, Subject};
-use crate::hub::Hub;
+use super::{Answer, Asked, Done, Subject};
 use crate::id::Snowflake;
 use crate::state::{Fields, Page, Refusal};
 
@@ -45,30 +43,20 @@ fn bad_limit(should: &str) -> Refusal {
     Refusal::field("limit", code, format!("int value should be {should}."))
 }
 
-pub async fn list(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path(channel): Path<Snowflake>,
-    Query(query): Parameters,
-) -> Result<Json<Value>, Refusal> {
+pub async fn list(Asked { hub, me }: Asked, Path(channel): Path<Snowflake>, Query(query): Parameters) -> Answer {
     let (page, limit) = page(&query)?;
     let world = hub.world();
     let messages = world.history(me, channel, page, limit)?;
     Ok(Json(messages.into_iter().map(|message| world.message_for(message, me)).collect()))
 }
 
-pub async fn get(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path((channel, id)): Path<Of>,
-) -> Result<Json<Value>, Refusal> {
+pub async fn get(Asked { hub, me }: Asked, Path((channel, id)): Path<Of>) -> Answer {
     let world = hub.world();
     Ok(Json(world.message_for(world.message(me, channel, id)?, me)))
 }
 
 pub async fn post(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
+    Asked { hub, me }: Asked,
     Path(channel): Path<Snowflake>,
     mut upload: Upload,
 ) -> Result<(Extension<Subject>, Json<Value>), Refusal> {
@@ -81,8 +69,7 @@ pub async fn post(
 }
 
 pub async fn edit(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
+    Asked { hub, me }: Asked,
     Path((channel, id)): Path<Of>,
     mut upload: Upload,
 ) -> Result<(Extension<Subject>, Json<Value>), Refusal> {
@@ -94,68 +81,48 @@ pub async fn edit(
     Ok((Extension(Subject(id)), Json(json)))
 }
 
-pub async fn delete(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path((channel, id)): Path<Of>,
-) -> Result<StatusCode, Refusal> {
+pub async fn delete(Asked { hub, me }: Asked, Path((channel, id)): Path<Of>) -> Done {
     hub.world().delete_message(me, channel, id)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn bulk_delete(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path(channel): Path<Snowflake>,
-    Payload(body): Payload,
-) -> Result<StatusCode, Refusal> {
+pub async fn bulk_delete(Asked { hub, me }: Asked, Path(channel): Path<Snowflake>, Payload(body): Payload) -> Done {
     let ids = Fields::of(&body)?.snowflakes("messages", 100)?.ok_or_else(|| Refusal::required("messages"))?;
     hub.world().bulk_delete(me, channel, ids)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn react(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path((channel, id, emoji)): Path<(Snowflake, Snowflake, String)>,
-) -> Result<StatusCode, Refusal> {
+pub async fn react(Asked { hub, me }: Asked, Path((channel, id, emoji)): Path<(Snowflake, Snowflake, String)>) -> Done {
     hub.world().react(me, channel, id, &emoji)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub async fn unreact_own(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
+    Asked { hub, me }: Asked,
     Path((channel, id, emoji)): Path<(Snowflake, Snowflake, String)>,
-) -> Result<StatusCode, Refusal> {
+) -> Done {
     hub.world().unreact(me, channel, id, &emoji, me)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub async fn unreact(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
+    Asked { hub, me }: Asked,
     Path((channel, id, emoji, user)): Path<(Snowflake, Snowflake, String, Snowflake)>,
-) -> Result<StatusCode, Refusal> {
+) -> Done {
     hub.world().unreact(me, channel, id, &emoji, user)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn clear_reactions(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path((channel, id)): Path<Of>,
-) -> Result<StatusCode, Refusal> {
+pub async fn clear_reactions(Asked { hub, me }: Asked, Path((channel, id)): Path<Of>) -> Done {
     hub.world().clear_reactions(me, channel, id)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub async fn reactors(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
+    Asked { hub, me }: Asked,
     Path((channel, id, emoji)): Path<(Snowflake, Snowflake, String)>,
     Query(query): Parameters,
-) -> Result<Json<Value>, Refusal> {
+) -> Answer {
     let after = query.get("after").and_then(|text| text.parse().ok()).unwrap_or_default();
     let limit = query.get("limit").and_then(|text| text.parse().ok()).unwrap_or(25).clamp(1, 100);
     Ok(Json(Value::Array(hub.world().reactors(me, channel, id, &emoji, after, limit)?)))

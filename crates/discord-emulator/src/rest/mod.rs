@@ -18,13 +18,13 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, delete, get, patch, post, put};
 
-pub use layer::{Caller, Subject};
+pub use layer::{Answer, Asked, Caller, Done, Subject};
 pub use limit::Limiter;
 
 use crate::hub::Hub;
 use crate::state::Refusal;
 
-/// Largest request: ten files at the limit of a guild without boosts.
+/// Largest request, with all of its files (reference, "Uploading Files"); one file has a limit of its own.
 const REQUEST: usize = 25 << 20;
 
 /// REST under `/api`, `/api/v9` and `/api/v10`; files at `/attachments`.

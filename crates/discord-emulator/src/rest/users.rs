@@ -7,21 +7,17 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Caller;
 use super::body::{Parameters, Payload};
+use super::{Answer, Asked, Caller, Done};
 use crate::hub::Hub;
 use crate::id::Snowflake;
 use crate::state::{Fields, Refusal, permission};
 
-pub async fn me(State(hub): State<Arc<Hub>>, Caller(me): Caller) -> Result<Json<Value>, Refusal> {
+pub async fn me(State(hub): State<Arc<Hub>>, Caller(me): Caller) -> Answer {
     Ok(Json(hub.world().user(me)?.own_json()))
 }
 
-pub async fn rename(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Refusal> {
+pub async fn rename(Asked { hub, me }: Asked, Payload(body): Payload) -> Answer {
     let name = Fields::of(&body)?.text("username", 2, 32)?;
     let mut world = hub.world();
     let user = world.users.get_mut(&me).ok_or(Refusal::UNKNOWN_USER)?;
@@ -31,16 +27,16 @@ pub async fn rename(
     Ok(Json(user.own_json()))
 }
 
-pub async fn user(State(hub): State<Arc<Hub>>, _: Caller, Path(id): Path<Snowflake>) -> Result<Json<Value>, Refusal> {
+pub async fn user(State(hub): State<Arc<Hub>>, _: Caller, Path(id): Path<Snowflake>) -> Answer {
     Ok(Json(hub.world().user(id)?.json()))
 }
 
-pub async fn application(State(hub): State<Arc<Hub>>, Caller(me): Caller) -> Result<Json<Value>, Refusal> {
+pub async fn application(State(hub): State<Arc<Hub>>, Caller(me): Caller) -> Answer {
     Ok(Json(hub.world().application_json(me).ok_or(Refusal::UNKNOWN_APPLICATION)?))
 }
 
 /// `before`, `after`, `limit` (200).
-pub async fn guilds(State(hub): State<Arc<Hub>>, Caller(me): Caller, Query(query): Parameters) -> Json<Value> {
+pub async fn guilds(Asked { hub, me }: Asked, Query(query): Parameters) -> Json<Value> {
     let id = |name: &str| query.get(name).and_then(|text| text.parse::<Snowflake>().ok());
     let limit = query.get("limit").and_then(|text| text.parse().ok()).unwrap_or(200).clamp(1, 200);
     let counts = query.get("with_counts").is_some_and(|value| value == "true" || value == "1");
@@ -70,20 +66,12 @@ pub async fn guilds(State(hub): State<Arc<Hub>>, Caller(me): Caller, Query(query
     Json(list.collect())
 }
 
-pub async fn leave(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Path(guild): Path<Snowflake>,
-) -> Result<StatusCode, Refusal> {
+pub async fn leave(Asked { hub, me }: Asked, Path(guild): Path<Snowflake>) -> Done {
     hub.world().leave(guild, me)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn direct_channel(
-    State(hub): State<Arc<Hub>>,
-    Caller(me): Caller,
-    Payload(body): Payload,
-) -> Result<Json<Value>, Refusal> {
+pub async fn direct_channel(Asked { hub, me }: Asked, Payload(body): Payload) -> Answer {
     let recipient = Fields::of(&body)?.snowflake("recipient_id")?.ok_or_else(|| Refusal::required("recipient_id"))?;
     let mut world = hub.world();
     let id = world.direct_channel(me, recipient)?;

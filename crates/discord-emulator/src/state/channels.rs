@@ -19,7 +19,7 @@ impl World {
         body: &Value,
     ) -> Result<Snowflake, Refusal> {
         let guild = self.guild_for(actor, guild_id, MANAGE_CHANNELS)?;
-        if guild.channels.len() >= self.bounds.channels_per_guild {
+        if guild.channels.len() >= self.limits.channels_per_guild {
             return Err(Refusal::TOO_MANY_CHANNELS);
         }
         let position = guild.channels.len() as u32;

@@ -92,7 +92,7 @@ impl World {
         if matches!(decision.effect, Some(Effect::Drop)) {
             return;
         }
-        session.append(dispatch, decision.delay, &self.bounds);
+        session.append(dispatch, decision.delay, &self.limits);
         if let Some(effect) = decision.effect {
             session.order(effect);
         }

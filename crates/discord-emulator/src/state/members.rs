@@ -178,7 +178,7 @@ impl World {
     /// A role at the bottom, just above @everyone.
     pub fn add_role(&mut self, guild_id: Snowflake, name: &str, permissions: u64) -> Result<Snowflake, Refusal> {
         let id = self.clock.snowflake();
-        let limit = self.bounds.roles_per_guild;
+        let limit = self.limits.roles_per_guild;
         let guild = self.guilds.get_mut(&guild_id).ok_or(Refusal::UNKNOWN_GUILD)?;
         if guild.roles.len() >= limit {
             return Err(Refusal::TOO_MANY_ROLES);

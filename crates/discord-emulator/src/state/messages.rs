@@ -94,7 +94,7 @@ impl World {
     /// Puts a composed message into its channel and tells everyone.
     pub fn insert_message(&mut self, message: Message) -> Snowflake {
         let (id, place) = (message.id, message.channel);
-        let limit = self.bounds.messages_per_channel;
+        let limit = self.limits.messages_per_channel;
         let Some(channel) = self.channels.get_mut(&place) else { return id };
         channel.last_message = Some(id);
         channel.messages.insert(id, message);

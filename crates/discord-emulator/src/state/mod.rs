@@ -25,9 +25,10 @@ mod voice_peers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::Bounds;
+use crate::config::{Config, Limits};
 use crate::faults::Faults;
 use crate::id::Snowflake;
 
@@ -51,7 +52,9 @@ pub use voice_peers::{VoiceConnection, VoiceOrder};
 
 pub struct World {
     pub clock: Clock,
-    pub bounds: Bounds,
+    pub limits: Limits,
+    /// A session without connection can be resumed this long.
+    pub resume_window: Duration,
     pub faults: Arc<Faults>,
     pub users: HashMap<Snowflake, User>,
     /// By application id, which is its bot's user id too, as for every application made since 2016.
@@ -75,10 +78,11 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(bounds: Bounds, faults: Arc<Faults>) -> World {
+    pub fn new(config: &Config, faults: Arc<Faults>) -> World {
         World {
             clock: Clock::default(),
-            bounds,
+            limits: config.world_limits(),
+            resume_window: Duration::from_millis(config.gateway.resume_window_ms),
             faults,
             users: HashMap::new(),
             applications: HashMap::new(),
@@ -144,7 +148,7 @@ impl World {
         let id = self.clock.snowflake();
         self.file_bytes += content.len();
         self.files.push_back((id, content));
-        while self.file_bytes > self.bounds.file_bytes {
+        while self.file_bytes > self.limits.file_bytes {
             let Some((_, oldest)) = self.files.pop_front() else { break };
             self.file_bytes -= oldest.len();
         }

@@ -1,5 +1,7 @@
 //! Answers to interactions: the callback (one, within three seconds), and messages by the interaction's token for fifteen minutes.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::message::Cause;
@@ -21,7 +23,7 @@ impl World {
         let mut known = self.interactions.values();
         let found = known.find(|interaction| interaction.application == application && interaction.token == token);
         let interaction = found.ok_or(Refusal::UNKNOWN_WEBHOOK)?;
-        if interaction.created.elapsed() > self.bounds.interaction_token {
+        if interaction.created.elapsed() > Duration::from_millis(self.limits.interaction_token_ms) {
             return Err(Refusal::INVALID_WEBHOOK_TOKEN);
         }
         // Before it is answered, its token opens nothing.
@@ -41,7 +43,7 @@ impl World {
         if interaction.answer.is_some() {
             return Err(Refusal::ALREADY_ANSWERED);
         }
-        if interaction.created.elapsed() > self.bounds.interaction_answer {
+        if interaction.created.elapsed() > Duration::from_millis(self.limits.interaction_answer_ms) {
             return Err(Refusal::UNKNOWN_INTERACTION);
         }
         let kind = Fields::of(body)?.integer("type", 1, 12)?.ok_or_else(|| Refusal::required("type"))?;

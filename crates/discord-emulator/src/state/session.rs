@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::event::LONGEST_DELAY;
 use super::{Refusal, World};
 use crate::clock::system_ns;
-use crate::config::Bounds;
+use crate::config::Limits;
 use crate::faults::Effect;
 use crate::id::Snowflake;
 
@@ -105,7 +105,7 @@ impl Session {
         self.shard.0 == 0
     }
 
-    pub fn append(&mut self, dispatch: Dispatch<'_>, delay: Duration, bounds: &Bounds) {
+    pub fn append(&mut self, dispatch: Dispatch<'_>, delay: Duration, limits: &Limits) {
         let Dispatch { name, data, subject } = dispatch;
         self.seq += 1;
         let text: Arc<str> = format!("{{\"t\":\"{name}\",\"s\":{},\"op\":0,\"d\":{data}}}", self.seq).into();
@@ -114,7 +114,7 @@ impl Session {
         let due = (now + delay.min(LONGEST_DELAY)).max(earliest);
         self.bytes += text.len();
         self.buffer.push_back(Frame { seq: self.seq, name, text, due, published_ns: system_ns(), subject });
-        while self.buffer.len() > bounds.replay_frames || self.bytes > bounds.replay_bytes {
+        while self.buffer.len() > limits.replay_frames || self.bytes > limits.replay_bytes {
             let Some(oldest) = self.buffer.pop_front() else { break };
             self.bytes -= oldest.text.len();
         }
@@ -146,7 +146,7 @@ impl Session {
 
 impl World {
     pub fn add_session(&mut self, session: Session) -> Result<(), Refusal> {
-        if self.sessions.len() >= self.bounds.sessions {
+        if self.sessions.len() >= self.limits.sessions {
             // The one that was left longest ago makes room.
             let stale = self
                 .sessions
@@ -187,7 +187,7 @@ impl World {
     }
 
     fn forget_stale_sessions(&mut self) {
-        let kept = self.bounds.resume_window;
+        let kept = self.resume_window;
         let stale: Vec<String> = self
             .sessions
             .values()

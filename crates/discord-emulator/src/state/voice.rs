@@ -155,7 +155,6 @@ impl World {
             ..Point::new(Surface::Voice)
         };
         let decision = self.faults.decide(&point);
-        let bounds = self.bounds.clone();
         // It is a dispatch too: rules of the gateway count as well.
         let username = self.users.get(&user).map(|user| user.username.as_str());
         let as_dispatch = self.faults.decide(&Point { surface: Surface::Gateway, user: username, ..point });
@@ -165,14 +164,14 @@ impl World {
             Some(Effect::Drop) => return,
             Some(Effect::NullEndpoint { for_ms }) => {
                 let endpoint = std::mem::replace(&mut update["endpoint"], Value::Null);
-                session.append(announced(&update.to_string()), delay, &bounds);
+                session.append(announced(&update.to_string()), delay, &self.limits);
                 let Some(for_ms) = for_ms else { return };
                 update["endpoint"] = endpoint;
                 delay += Duration::from_millis(for_ms);
             }
             _ => {}
         }
-        session.append(announced(&update.to_string()), delay, &bounds);
+        session.append(announced(&update.to_string()), delay, &self.limits);
     }
 
     /// Where a guild's voice server is: always the same host of its region.

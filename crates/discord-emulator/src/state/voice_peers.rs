@@ -72,7 +72,7 @@ impl World {
     ) -> Option<u32> {
         self.forget_voice();
         self.close_voice(guild, user, 4006, "Session no longer valid");
-        if self.voice_connections.len() >= self.bounds.voice_connections {
+        if self.voice_connections.len() >= self.limits.voice_connections {
             return None;
         }
         let ssrc = self.next_ssrc;

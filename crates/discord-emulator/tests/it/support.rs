@@ -1,8 +1,9 @@
 //! A small Discord for tests: one guild with text and voice channels, a user, and two bots.
 
-use std::time::Duration;
+use discord_emulator::testing::Home;
+use discord_emulator::{Emulator, Handle, Snowflake};
 
-use discord_emulator::{Config, Emulator, Handle, Snowflake};
+pub use discord_emulator::testing::bounded;
 
 pub const CONFIG: &str = r#"
 [gateway]
@@ -78,26 +79,16 @@ impl Scene {
     pub async fn of(text: &str) -> Scene {
         // reqwest makes no client without one, TLS or not; the second to install it is refused, which is well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = Config::parse(text, "test").expect("the configuration is right");
-        let emulator = Emulator::start(config).await.expect("starts");
-        let handle = emulator.handle();
-        let guild = handle.guild("home").expect("configured");
+        let Home { emulator, handle, guild, alice } = Home::start(text).await;
         let general = handle.channel(guild, "general").expect("configured");
-        let alice = handle.user("alice").expect("configured");
         Scene { emulator, handle, guild, general, alice }
     }
 
     pub fn host(&self) -> String {
-        self.emulator.addresses().api[0].to_string()
+        self.emulator.host()
     }
 
     pub fn api(&self, path: &str) -> String {
         format!("http://{}/api/v10{path}", self.host())
     }
-}
-
-/// A test that hangs fails; nothing else depends on it.
-pub async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(30);
-    tokio::time::timeout(limit, future).await.unwrap_or_else(|_| panic!("{what}: nothing within {limit:?}"))
 }
