@@ -89,6 +89,15 @@ impl Lab {
         Ok(command)
     }
 
+    /// The file that stands for a place's network namespace, for a thread that enters it.
+    pub fn namespace_file(&self, place: Place<'_>) -> Result<PathBuf, LabError> {
+        let namespace = place.namespace();
+        match self.namespaces.contains(&namespace) {
+            true => Ok(Path::new(NAMESPACE_DIRECTORY).join(namespace)),
+            false => Err(LabError::NoSuchPlace(namespace)),
+        }
+    }
+
     /// Takes the lab down and tells what the relays did, by city.
     pub fn down(mut self) -> Vec<(String, RelayCounts)> {
         self.stop_relays()

@@ -2,6 +2,7 @@
 //! a test can run a process whose clock is wrong by a known amount on a host whose clock is right.
 
 use std::io;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use model::UnixNanos;
@@ -13,6 +14,17 @@ use crate::error::NetError;
 pub struct Clock {
     /// `None`: the host's clock as it is.
     shift: Option<Arc<Shift>>,
+    hand: Option<ClockHand>,
+}
+
+/// Moves a clock of [`Clock::by_hand`]; for tests of what happens over hours.
+#[derive(Clone, Debug, Default)]
+pub struct ClockHand(Arc<AtomicI64>);
+
+impl ClockHand {
+    pub fn advance(&self, by: std::time::Duration) {
+        self.0.fetch_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
 }
 
 /// How far this process's clock is off, as a function of the host's realtime.
@@ -39,7 +51,13 @@ impl Clock {
 
     /// The host's clock.
     pub fn identity() -> Clock {
-        Clock { shift: None }
+        Clock::default()
+    }
+
+    /// The host's clock, and what moves it ahead.
+    pub fn by_hand() -> (Clock, ClockHand) {
+        let hand = ClockHand::default();
+        (Clock { shift: None, hand: Some(hand.clone()) }, hand)
     }
 
     /// Shifted as [`Clock::VARIABLE`] says; the host's clock where it is not set.
@@ -58,7 +76,7 @@ impl Clock {
         if text.trim().is_empty() {
             return Ok(Clock::identity());
         }
-        Ok(Clock { shift: Some(Arc::new(Shift::parse(text, start)?)) })
+        Ok(Clock { shift: Some(Arc::new(Shift::parse(text, start)?)), hand: None })
     }
 
     pub fn now(&self) -> UnixNanos {
@@ -67,10 +85,9 @@ impl Clock {
 
     /// The time of a kernel stamp on this clock. To be applied once to every stamp the sockets give.
     pub fn stamp(&self, kernel: UnixNanos) -> UnixNanos {
-        match &self.shift {
-            None => kernel,
-            Some(shift) => kernel.plus(shift.at(kernel)),
-        }
+        let moved = self.hand.as_ref().map_or(0, |hand| hand.0.load(Ordering::Relaxed));
+        let shifted = self.shift.as_ref().map_or(0, |shift| shift.at(kernel));
+        kernel.plus(moved + shifted)
     }
 
     /// Nanoseconds of CLOCK_MONOTONIC: never set, never shifted, meaningless on another host.
@@ -191,6 +208,14 @@ mod tests {
         assert!(before.plus(ahead) <= now && now <= after.plus(ahead));
         assert_eq!(shifted.stamp(before), before.plus(ahead));
         assert_eq!(host.stamp(before), before);
+    }
+
+    #[test]
+    fn a_clock_by_hand_goes_ahead_of_the_hosts() {
+        let ((clock, hand), host) = (Clock::by_hand(), Clock::identity().now());
+        assert_eq!(clock.stamp(host), host);
+        hand.advance(std::time::Duration::from_secs(3600));
+        assert_eq!(clock.clone().stamp(host), host.plus(3_600_000_000_000));
     }
 
     #[test]

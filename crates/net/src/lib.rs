@@ -25,6 +25,7 @@ pub mod filter;
 pub mod icmp;
 pub mod interface;
 pub mod memory;
+pub mod namespace;
 mod own_connections;
 pub mod pacing;
 pub mod packet_io;
