@@ -55,6 +55,10 @@ impl Rest {
         Ok(self.call(Call::new("POST /guilds/{}/channels", guild.0, path).body(&body)).await?.value)
     }
 
+    pub async fn delete_channel(&self, channel: Snowflake) -> Result<Timing, RestError> {
+        self.send(Call::new("DELETE /channels/{}", channel.0, format!("/channels/{channel}"))).await
+    }
+
     /// Oldest first, whatever the page.
     pub async fn messages(&self, channel: Snowflake, page: Page, limit: u32) -> Result<Vec<Message>, RestError> {
         let limit = limit.clamp(1, PAGE);

@@ -85,11 +85,23 @@ pub async fn channel(rest: &Rest, guild: Snowflake, name: &str, kind: u8, topic:
     }
     let category = match layout.category {
         Some(category) => category,
-        None => create(rest, guild, CATEGORY_NAME, CATEGORY, None, "").await?,
+        None => {
+            let made = create(rest, guild, CATEGORY_NAME, CATEGORY, None, "").await?;
+            agreed(rest, made, Layout::read(rest, guild).await?.category).await
+        }
     };
     let made = create(rest, guild, name, kind, Some(category), topic).await?;
-    // Another bot may have made the same at the same time. All agree on the oldest.
-    Ok(Layout::read(rest, guild).await?.find(name, kind).unwrap_or(made))
+    let oldest = Layout::read(rest, guild).await?.find(name, kind);
+    Ok(agreed(rest, made, oldest).await)
+}
+
+/// Another bot may have made the same at the same time. All agree on the oldest; what is not needed goes.
+async fn agreed(rest: &Rest, made: Snowflake, oldest: Option<Snowflake>) -> Snowflake {
+    let Some(oldest) = oldest.filter(|oldest| *oldest != made) else { return made };
+    if let Err(error) = rest.delete_channel(made).await {
+        tracing::debug!("a channel that was made twice stays: {error}");
+    }
+    oldest
 }
 
 async fn create(

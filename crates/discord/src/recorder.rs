@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{BootId, Instrument, Measurement, Metric, Record, RecordId, UnixNanos, WorkerName};
+use tokio::time::Instant;
 
 use crate::gateway::{Beat, LIBRARY};
 use crate::journal::Journal;

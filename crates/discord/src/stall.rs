@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How often the timer is due, and by how much it may be late: a loaded host schedules a process some milliseconds late
 /// without any fault of the program's.
@@ -36,7 +38,7 @@ impl Stalls {
     pub async fn watch(&self) {
         loop {
             let due = Instant::now() + PERIOD;
-            tokio::time::sleep_until(due.into()).await;
+            tokio::time::sleep_until(due).await;
             self.woke(due, Instant::now());
         }
     }

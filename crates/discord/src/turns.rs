@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::WorkerName;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::batch::fenced;
 use crate::error::BotError;
@@ -23,21 +24,19 @@ const NOTED: (&str, &str) = ("\u{23f3}", "%E2%8F%B3");
 pub enum Want {
     /// To identify at the gateway.
     Identify,
-    /// The voice seat, for [`VOICE_LEASE`] at most.
+    /// The voice seat, for [`crate::Pace::voice_lease`] at most.
     Voice,
 }
 
-/// How long a bot keeps the voice seat.
-pub const VOICE_LEASE: Duration = Duration::from_secs(120);
-/// Then it is taken to be gone, and the next one's turn comes.
-const VOICE_OVERDUE: Duration = Duration::from_secs(180);
+/// A bot that has not given the voice seat back so long after its lease ended is taken to be gone.
+const VOICE_OVERDUE: Duration = Duration::from_secs(60);
 /// Discord's: one identify in five seconds (`max_concurrency` 1); and as much more as a bot takes to see its turn.
 const IDENTIFY_SPACING: Duration = Duration::from_millis(7500);
 /// Between a bot's looks whether its turn has come: fifty of them stay below what one token may ask.
 const POLL: Duration = Duration::from_secs(2);
 /// Whoever grants turns notes a request within this; a queue of fifty is through in the other.
 const NOTICE: Duration = Duration::from_secs(30);
-const QUEUE: Duration = Duration::from_secs(3600);
+pub(crate) const QUEUE: Duration = Duration::from_secs(3600);
 /// Bots of one deployment that wait at a time.
 const MOST: usize = 1_000;
 
@@ -74,8 +73,9 @@ pub struct Request {
 }
 
 /// Whose turn it is; times are since any fixed moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Turns {
+    voice_lease: Duration,
     waiting: VecDeque<Request>,
     voice: Option<(Request, Duration)>,
     next_identify: Duration,
@@ -84,11 +84,25 @@ pub struct Turns {
 }
 
 impl Turns {
-    pub fn ask(&mut self, request: Request) {
-        let known = self.waiting.iter().any(|waiting| waiting.message == request.message);
-        if !known && self.waiting.len() < MOST {
+    pub fn new(voice_lease: Duration) -> Turns {
+        Turns {
+            voice_lease,
+            waiting: VecDeque::new(),
+            voice: None,
+            next_identify: Duration::ZERO,
+            granted: VecDeque::new(),
+        }
+    }
+
+    /// False if it is known already: it waits, or was granted.
+    pub fn ask(&mut self, request: Request) -> bool {
+        let known = self.waiting.iter().any(|waiting| waiting.message == request.message)
+            || self.granted.contains(&request.message);
+        let is_new = !known && self.waiting.len() < MOST;
+        if is_new {
             self.waiting.push_back(request);
         }
+        is_new
     }
 
     /// The message is gone: done, or no longer wanted. False if it asked for nothing.
@@ -112,7 +126,7 @@ impl Turns {
             && let Some(at) = self.waiting.iter().position(|waiting| waiting.want == Want::Voice)
             && let Some(request) = self.waiting.remove(at)
         {
-            self.voice = Some((request, now + VOICE_OVERDUE));
+            self.voice = Some((request, now + self.voice_lease + VOICE_OVERDUE));
             granted.push(request);
         }
         if self.next_identify <= now
@@ -192,7 +206,7 @@ impl Rest {
         want: Want,
     ) -> Result<Option<Snowflake>, BotError> {
         let message = self.post(channel, &Ask::text(worker, want), None, None).await?.value.id;
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         loop {
             tokio::time::sleep(POLL.mul_f64(0.75 + fastrand::f64() / 4.0)).await;
             let outcome = match self.standing(channel, message).await {
@@ -223,25 +237,26 @@ mod tests {
 
     #[test]
     fn identifies_are_spaced_and_the_seat_goes_round() {
-        let mut turns = Turns::default();
+        let mut turns = Turns::new(seconds(120));
         for message in 1..=3 {
             turns.ask(request(message, Want::Identify));
             turns.ask(request(10 + message, Want::Voice));
         }
-        turns.ask(request(1, Want::Identify));
+        assert!(!turns.ask(request(1, Want::Identify)));
         assert_eq!(turns.grant(seconds(0)), [request(11, Want::Voice), request(1, Want::Identify)]);
+        assert!(!turns.ask(request(1, Want::Identify)), "granted already");
         assert_eq!(turns.grant(seconds(7)), []);
         assert_eq!(turns.grant(seconds(8)), [request(2, Want::Identify)]);
         // Given back, then never given back.
         assert!(turns.withdraw(Snowflake(11)) && !turns.withdraw(Snowflake(11)));
         assert_eq!(turns.grant(seconds(9)), [request(12, Want::Voice)]);
         assert_eq!(turns.grant(seconds(100)), [request(3, Want::Identify)]);
-        assert_eq!(turns.grant(seconds(9) + VOICE_OVERDUE), [request(13, Want::Voice)]);
+        assert_eq!(turns.grant(seconds(9) + seconds(120) + VOICE_OVERDUE), [request(13, Want::Voice)]);
     }
 
     #[test]
     fn who_no_longer_wants_a_turn_gets_none() {
-        let mut turns = Turns::default();
+        let mut turns = Turns::new(seconds(120));
         turns.ask(request(1, Want::Voice));
         turns.withdraw(Snowflake(1));
         assert_eq!(turns.grant(seconds(0)), []);

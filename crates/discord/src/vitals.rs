@@ -3,10 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::UnixNanos;
 use net::Clock;
+use tokio::time::Instant;
 
 use crate::board::steering::BotSettings;
 use crate::gateway::Beat;
@@ -23,12 +24,19 @@ pub struct Pace {
     pub post: Duration,
     /// Between own TCP connects to the same far ends.
     pub connect: Duration,
+    /// How long a bot that shares its account keeps the voice seat.
+    pub voice_lease: Duration,
 }
 
 impl Default for Pace {
     /// Four REST calls and a message a minute: far from any limit, also where fifty bots share a token.
     fn default() -> Pace {
-        Pace { rest: Duration::from_secs(15), post: Duration::from_secs(60), connect: Duration::from_secs(30) }
+        Pace {
+            rest: Duration::from_secs(15),
+            post: Duration::from_secs(60),
+            connect: Duration::from_secs(30),
+            voice_lease: Duration::from_secs(120),
+        }
     }
 }
 
@@ -69,11 +77,14 @@ impl Vitals {
             let (began, at) = (Instant::now(), self.clock.now());
             let call = Call::new(REST_TARGET, self.channel.0, format!("/channels/{}", self.channel));
             let outcome = self.rest.measure(call).await;
+            if let Ok(timing) = &outcome {
+                // Before the record, which is to be flagged already.
+                self.compare_clocks(timing.date_s, timing.sent_at, timing.received_at);
+            }
             self.recorder.rest(REST_TARGET, began, at, &outcome);
             match outcome {
                 Ok(timing) => {
                     lock(&self.peers)[0] = Some(timing.peer);
-                    self.compare_clocks(timing.date_s, timing.sent_at, timing.received_at);
                     if std::mem::take(&mut complained) {
                         tracing::info!("Discord answers again");
                     }
@@ -101,6 +112,14 @@ impl Vitals {
     pub(crate) fn set(&self, settings: BotSettings) {
         self.recorder.pause(settings.measure == Some(false));
         *lock(&self.settings) = settings;
+    }
+
+    /// Before anything is recorded: is this host's clock right? An answer that does not come is no reason to wait.
+    pub(crate) async fn look_at_clock(&self) {
+        let call = Call::new(REST_TARGET, self.channel.0, format!("/channels/{}", self.channel));
+        if let Ok(timing) = self.rest.measure(call).await {
+            self.compare_clocks(timing.date_s, timing.sent_at, timing.received_at);
+        }
     }
 
     fn compare_clocks(&self, date_s: Option<i64>, sent: UnixNanos, received: UnixNanos) {

@@ -58,6 +58,15 @@ pub struct ApplicationList {
 /// The most bytes of records as CSV that are handed out in one piece.
 pub const LONGEST_CSV: usize = 8 << 20;
 
+/// What to do where records are too many to be handed out in one piece.
+pub const ASK_FOR_LESS: &str =
+    "Ask for fewer hours, such as `export hours=1`, or run `netlat export --dataset discord` on the server's host.";
+
+/// Says that records are longer than [`LONGEST_CSV`], and what to do instead.
+pub fn too_long() -> String {
+    format!("the records of that time are more than {} MiB as CSV. {ASK_FOR_LESS}", LONGEST_CSV >> 20)
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CsvExport {
     pub csv: String,
@@ -67,6 +76,9 @@ pub struct CsvExport {
 pub trait TaskReceiver: Send + Sync {
     /// All tasks of this worker; none are left of the earlier ones.
     fn receive(&self, tasks: &[Task]) -> Result<(), Problem>;
+
+    /// What became of the tasks that were received last, for people; each answer once.
+    fn answer(&self) -> Option<String>;
 }
 
 /// One line for people: what failed and what to do.

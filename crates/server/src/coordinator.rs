@@ -395,9 +395,8 @@ impl Coordinator {
             let _permit = permit;
             crate::report::csv_of(&dir, since_us)
         });
-        let too_long = "that is more than 8 MiB: ask for less, or use `netlat export --dataset discord` on the server";
         let csv = written.await.map_err(|_| busy())??;
-        csv.ok_or_else(|| Refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_long", too_long.to_owned()))
+        csv.ok_or_else(|| Refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_long", model::deployment::too_long()))
     }
 
     pub(crate) async fn status(&self) -> Result<Status, Refusal> {

@@ -30,7 +30,7 @@ pub use config::{Prepared, SPOOL_BYTES, WorkerConfig, prepare};
 pub use credential::Credential;
 pub use error::WorkerError;
 pub use flow::log::Totals;
-pub use handed::HANDED_TASKS;
+pub use handed::{HANDED_ANSWER, HANDED_TASKS};
 pub use join::{Fingerprint, InvalidJoin, JoinString, Secret, ServerAddress};
 pub use probe::{ProbeConfig, ProbeProgress, probe};
 pub use run::run;

@@ -20,7 +20,7 @@ use crate::duty::{self, Cycle};
 use crate::error::WorkerError;
 use crate::flow::FlowSpec;
 use crate::flow::plan::Timeline;
-use crate::handed::Handed;
+use crate::handed::{self, Handed};
 use crate::outlook;
 use crate::shaping::{self, Job};
 use crate::spool::Spool;
@@ -212,16 +212,25 @@ impl<'a> Manager<'a> {
         }
         if self.stale {
             let tasks = match self.station.uplink.tasks().await {
-                Ok(list) => list.tasks,
+                Ok(list) => {
+                    // The server's own list counts wherever it can be had.
+                    if self.handed.take().is_some_and(|tasks| !tasks.is_empty()) {
+                        self.handed.answer(&format!("the server answers here; its {} task(s) count", list.tasks.len()));
+                    }
+                    list.tasks
+                }
                 Err(error) if error.is_transient() => match self.handed.take() {
                     Some(tasks) => {
                         tracing::info!("the server is away; {} task(s) came by another way", tasks.len());
-                        self.adopt(tasks);
+                        self.adopt(tasks.clone());
                         // Asked for again until the server answers.
                         if let Some(mut targets) = self.targets.take() {
                             let _ = self.reconcile(&mut targets).await;
                             self.targets = Some(targets);
                         }
+                        let line = handed::outcome(&tasks, &self.running(), &error.to_string());
+                        tracing::info!("{line}");
+                        self.handed.answer(&line);
                         return Err(error);
                     }
                     None => return Err(error),
@@ -262,6 +271,12 @@ impl<'a> Manager<'a> {
             }
         }
         self.tasks = Some(tasks);
+    }
+
+    /// Tasks of which something is being measured.
+    fn running(&self) -> HashSet<TaskId> {
+        let flows = self.station.flows();
+        flows.iter().filter(|entry| !entry.flow.is_stopped()).filter_map(|entry| entry.key.task.clone()).collect()
     }
 
     /// What should run now, clocks first.

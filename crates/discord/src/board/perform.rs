@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{Deployment, Measurement, Metric, Problem, Task, UnixNanos, WorkerName};
 use net::Clock;
+use tokio::time::Instant;
 
 use crate::api::Page;
 use crate::board::command::{Command, HELP};
@@ -48,6 +49,8 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 const HOUR_US: i64 = 3_600_000_000;
 /// Discord's code for a message that is not there (any more).
 const UNKNOWN_MESSAGE: u64 = 10008;
+/// And for a request entity too large.
+const TOO_LARGE: u64 = 40005;
 
 impl Board {
     pub fn new(config: BoardConfig, rest: Rest, deployment: Arc<dyn Deployment>, scraper: Arc<Scraper>) -> Board {
@@ -164,10 +167,18 @@ impl Board {
                 let csv = self.deployment.csv(since_us).await?;
                 let rows = csv.lines().count().saturating_sub(1);
                 let line = format!("{rows} records of the last {hours} h");
-                self.rest
-                    .post_file(self.config.control, &line, "netlat-records.csv", &csv)
-                    .await
-                    .map_err(|error| Problem(error.to_string()))?;
+                self.rest.post_file(self.config.control, &line, "netlat-records.csv", &csv).await.map_err(|error| {
+                    match error {
+                        RestError::Refused { status: 413, .. } | RestError::Refused { code: TOO_LARGE, .. } => {
+                            Problem(format!(
+                                "Discord takes no file of {} bytes here. {}",
+                                csv.len(),
+                                model::deployment::ASK_FOR_LESS
+                            ))
+                        }
+                        error => Problem(error.to_string()),
+                    }
+                })?;
                 Ok(format!("{line}: see <#{}>.", self.config.control))
             }
         }

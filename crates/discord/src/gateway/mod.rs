@@ -5,11 +5,12 @@ mod event;
 mod socket;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use model::UnixNanos;
 use net::Clock;
+use tokio::time::Instant;
 use twilight_gateway::{ConfigBuilder, Intents, Message as GatewayMessage, MessageSender, Shard, ShardId};
 
 pub use event::Event;
@@ -82,7 +83,7 @@ pub struct Gateway {
     /// Connections in a row that ended almost at once.
     short: u32,
     /// Not to be polled before.
-    pause: Option<tokio::time::Instant>,
+    pause: Option<Instant>,
     last_close: Option<u16>,
     unreadable: u64,
 }
@@ -178,7 +179,7 @@ impl Gateway {
                 self.sockets.connected(self.shard.resume_url());
                 None
             }
-            Frame::HeartbeatAck => self.beat(at, received_at).map(Signal::Beat),
+            Frame::HeartbeatAck => self.beat(received_at).map(Signal::Beat),
             Frame::InvalidSession { resumable } => {
                 tracing::info!(resumable, "the gateway does not know the session any more");
                 // Discord asks for a random wait of 1 to 5 seconds before the next Identify.
@@ -208,11 +209,13 @@ impl Gateway {
         }
     }
 
-    fn beat(&mut self, at: Instant, received_at: UnixNanos) -> Option<Beat> {
+    fn beat(&mut self, received_at: UnixNanos) -> Option<Beat> {
         let latency = self.shard.latency();
         let (sent, received) = (latency.sent()?, latency.received()?);
         let app = *latency.recent().first()?;
-        let ago = |moment: Instant| i64::try_from(at.saturating_duration_since(moment).as_nanos()).unwrap_or(i64::MAX);
+        // The library's own stamps are of the system's clock.
+        let now = std::time::Instant::now();
+        let ago = |moment| i64::try_from(now.saturating_duration_since(moment).as_nanos()).unwrap_or(i64::MAX);
         let connection = self.sockets.find();
         Some(Beat {
             sent_at: received_at.plus(-ago(sent)),
@@ -234,7 +237,7 @@ impl Gateway {
         };
         let wait = doubled.max(least);
         if !wait.is_zero() {
-            self.pause = Some(tokio::time::Instant::now() + wait);
+            self.pause = Some(Instant::now() + wait);
         }
     }
 

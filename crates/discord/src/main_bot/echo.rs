@@ -2,9 +2,10 @@
 //! which alone tells the message's id.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{Measurement, Metric};
+use tokio::time::Instant;
 
 use crate::main_bot::MainBot;
 use crate::recorder::{lock, micros, stamps};

@@ -4,18 +4,19 @@
 mod echo;
 mod post;
 mod start;
+mod tell;
 
 pub(crate) use start::{claim, is_away, patiently};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use model::{BootId, TaskReceiver, WorkerName};
 use net::Clock;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use twilight_gateway::Intents;
 
 use crate::batch::{Batch, NotABatch};
@@ -65,6 +66,7 @@ pub async fn run(config: MainBotConfig, shutdown: impl Future<Output = ()>) -> R
         ended = bot.listen(&mut started.gateway, &started.voice_events) => Some(ended),
         error = bot.vitals.probe() => Some(bot.explain(error)),
         ended = bot.post_forever() => Some(ended),
+        ended = bot.tell_forever() => Some(ended),
         () = stay_in_voice(started.voice.as_mut(), &bot.vitals) => None,
         () = bot.vitals.connect_forever() => None,
         () = bot.vitals.recorder.stalls.watch() => None,
@@ -98,6 +100,8 @@ struct MainBot {
     boot: BootId,
     steered_by: BTreeSet<Snowflake>,
     receiver: Option<Arc<dyn TaskReceiver>>,
+    /// Lines for people that wait to be said in the channel.
+    unsaid: Mutex<VecDeque<String>>,
     echoes: Mutex<Echoes>,
     /// The newest message known to be ours.
     latest: Mutex<Snowflake>,
@@ -174,7 +178,7 @@ impl MainBot {
         if let (Some(tasks), Some(receiver)) = (&steering.tasks, &self.receiver)
             && let Err(problem) = receiver.receive(tasks)
         {
-            tracing::warn!(%problem, "the tasks of the task board could not be handed on");
+            self.tell(format!("the tasks of the task board were not handed on: {problem}"));
         }
         true
     }

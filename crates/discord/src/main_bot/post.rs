@@ -1,9 +1,10 @@
 //! Posts what was measured: batched, far from the rate limits, again after a failure, and never the same twice.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{Record, RecordId};
+use tokio::time::Instant;
 
 use crate::api::Page;
 use crate::batch::Batch;

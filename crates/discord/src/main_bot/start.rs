@@ -79,9 +79,11 @@ pub(super) async fn start(config: MainBotConfig, trust: Trust) -> Result<Started
         boot,
         steered_by: config.steered_by,
         receiver: config.receiver,
+        unsaid: Mutex::default(),
         echoes,
         latest: Mutex::default(),
     });
+    bot.vitals.look_at_clock().await;
     // A process that was killed may have posted what its journal still holds.
     if bot.vitals.recorder.backlog() > 0 {
         patiently(async || Ok(bot.reconcile().await?)).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -11,6 +11,7 @@ use hyper::{HeaderMap, Request, StatusCode, header};
 use model::UnixNanos;
 use net::Clock;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::rest::answer::{self, Call, Timed, Timing};
 use crate::rest::connection::{Connection, Trust};
@@ -54,6 +55,9 @@ struct Shared {
     refused: AtomicBool,
     forbidden: AtomicU32,
 }
+
+/// The kept connection, for one exchange.
+type Slot<'a> = tokio::sync::MutexGuard<'a, Option<Connection>>;
 
 struct Answered {
     status: StatusCode,
@@ -110,8 +114,9 @@ impl Rest {
         let mut wait = Duration::ZERO;
         let (mut failures, mut refusals, mut stale) = (0, 0, false);
         loop {
-            wait += self.wait_for_limits(call, wait).await?;
-            let failure = match self.exchange(call).await {
+            let (held, slot) = self.admitted(call, wait).await?;
+            wait += held;
+            let failure = match self.exchange(call, slot).await {
                 Ok(mut answered) => {
                     answered.timing.wait = wait;
                     match self.judge(call, answered)? {
@@ -142,20 +147,25 @@ impl Rest {
         }
     }
 
-    /// Waits for the limits; answers with how long that took.
-    async fn wait_for_limits(&self, call: &Call, waited: Duration) -> Result<Duration, RestError> {
-        let began = Instant::now();
+    /// Waits for the limits; answers with how long that took, and with the connection, which nobody else uses meanwhile.
+    async fn admitted(&self, call: &Call, waited: Duration) -> Result<(Duration, Slot<'_>), RestError> {
+        let mut held = Duration::ZERO;
         loop {
+            // Looked at while no other request is on its way: its answer may tell of a limit that nobody knew.
+            let slot = self.shared.connection.lock().await;
             if self.is_refused() {
                 return Err(RestError::Unauthorized);
             }
             let now = self.shared.began.elapsed();
             let taken = self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner).take(call.key, now);
-            let Err(wait) = taken else { return Ok(began.elapsed()) };
-            if waited + began.elapsed() + wait > LONGEST_WAIT {
+            let Err(wait) = taken else { return Ok((held, slot)) };
+            drop(slot);
+            if waited + held + wait > LONGEST_WAIT {
                 return Err(RestError::RateLimited { call: call.name(), wait });
             }
+            let began = Instant::now();
             tokio::time::sleep(wait).await;
+            held += began.elapsed();
         }
     }
 
@@ -199,10 +209,9 @@ impl Rest {
         }
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Answered, RestError> {
+    /// The slot is held for the whole exchange: HTTP/1.1 answers in order, and a second request would be timed with the first.
+    async fn exchange(&self, call: &Call, mut slot: Slot<'_>) -> Result<Answered, RestError> {
         let timeout = self.shared.config.timeout;
-        // Held for the whole exchange: HTTP/1.1 answers in order, and a second request would be timed with the first.
-        let mut slot = self.shared.connection.lock().await;
         // Taken out, so that a dropped future leaves no half-used connection behind.
         let (mut connection, kept) = self.ready(slot.take()).await?;
         let request = self.request(call)?;
@@ -289,7 +298,8 @@ impl Rest {
             .map_err(|error| RestError::Malformed { call: call.name(), problem: error.to_string() })
     }
 
-    fn now(&self) -> UnixNanos {
+    /// This host's clock.
+    pub(crate) fn now(&self) -> UnixNanos {
         self.shared.config.clock.now()
     }
 }

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{BootId, Deployment, RecordSubmission, WorkerName};
 use net::Clock;
+use tokio::time::Instant;
 use twilight_gateway::Intents;
 
 pub use judge::{Judged, judge};
@@ -159,8 +160,9 @@ async fn start(config: ServerBotConfig, trust: Trust) -> Result<(Arc<ServerBot>,
         gateway_target: target,
         peers: Mutex::default(),
     };
+    vitals.look_at_clock().await;
     let commands = tokio::sync::Semaphore::new(MOST_COMMANDS);
-    let turns = Mutex::default();
+    let turns = Mutex::new(Turns::new(config.pace.voice_lease));
     let bot =
         ServerBot { vitals, scraper, board, deployment: config.deployment, commands, turns, began: Instant::now() };
     Ok((Arc::new(bot), gateway, lock))
@@ -216,7 +218,7 @@ fn handle(bot: &Arc<ServerBot>, event: Event, at: Instant) {
         // What happened while there was no session is not sent again.
         Event::Ready(_) | Event::ChannelCreate(_) => bot.scraper.look_everywhere(),
         Event::MessageCreate(message) => {
-            bot.scraper.heard(message.channel_id);
+            bot.scraper.heard(&message);
             if let Some(ask) = Ask::read(&message.content) {
                 tokio::spawn(asked(bot.clone(), ask, message.clone()));
             }
@@ -228,15 +230,15 @@ fn handle(bot: &Arc<ServerBot>, event: Event, at: Instant) {
             });
         }
         Event::MessageUpdate(update) if update.edited_timestamp.is_some() => {
-            bot.scraper.changed(update.channel_id, update.id, false);
+            bot.scraper.edited(update.channel_id, update.id);
         }
-        // A turn that was given back is no record that was taken away.
-        Event::MessageDelete(delete) if !lock(&bot.turns).withdraw(delete.id) => {
-            bot.scraper.changed(delete.channel_id, delete.id, true);
+        Event::MessageDelete(delete) => {
+            lock(&bot.turns).withdraw(delete.id);
+            bot.scraper.deleted(delete.channel_id, delete.id);
         }
         Event::MessageDeleteBulk(bulk) => {
             for id in bulk.ids {
-                bot.scraper.changed(bulk.channel_id, id, true);
+                bot.scraper.deleted(bulk.channel_id, id);
             }
         }
         Event::InteractionCreate(interaction) => {
@@ -256,10 +258,7 @@ async fn asked(bot: Arc<ServerBot>, ask: Ask, message: Box<Message>) {
     for _ in 0..ASK_LOOKS {
         if bot.scraper.speaks_for(message.author.id, message.channel_id, &ask.worker) {
             let request = Request { channel: message.channel_id, message: message.id, want: ask.want };
-            lock(&bot.turns).ask(request);
-            if let Err(error) = bot.vitals.rest.note(request).await {
-                tracing::debug!("a request for a turn could not be noted: {error}");
-            }
+            bot.queue(request).await;
             return;
         }
         tokio::time::sleep(GRANTS).await;
@@ -267,8 +266,18 @@ async fn asked(bot: Arc<ServerBot>, ask: Ask, message: Box<Message>) {
 }
 
 impl ServerBot {
+    async fn queue(&self, request: Request) {
+        let is_new = lock(&self.turns).ask(request);
+        if is_new && let Err(error) = self.vitals.rest.note(request).await {
+            tracing::debug!("a request for a turn could not be noted: {error}");
+        }
+    }
+
     async fn grant_forever(&self) {
         loop {
+            for request in self.scraper.take_asks() {
+                self.queue(request).await;
+            }
             let granted = lock(&self.turns).grant(self.began.elapsed());
             for request in granted {
                 if let Err(error) = self.vitals.rest.grant(request).await {

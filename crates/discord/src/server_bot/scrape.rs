@@ -1,7 +1,7 @@
 //! Reads the workers' channels from where it stopped, page by page, and hands the records over together with the new
 //! place, so that a crash in between repeats a page and loses none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::rest::Rest;
 use crate::server_bot::judge::{DELETED, EDITED, Judged, judge};
 use crate::snowflake::Snowflake;
 use crate::tokens::Workers;
+use crate::turns::{Ask, QUEUE, Request};
 use crate::types::Message;
 
 /// Everything is looked through so often, whatever the gateway said or did not say.
@@ -28,6 +29,9 @@ const RETRY: Duration = Duration::from_secs(15);
 const MOST_RECORDS: usize = 1_500;
 /// A message has at most 2,000 characters, of which a record takes 40 at least.
 const MOST_OF_A_MESSAGE: usize = 50;
+/// Messages of a channel that are remembered to have held records: a day of one worker and more.
+const MOST_HELD: usize = 2_000;
+const MOST_ASKS: usize = 1_000;
 
 pub struct Scraper {
     rest: Rest,
@@ -50,7 +54,23 @@ struct State {
     told_unreadable: bool,
     /// Who last posted records to a channel.
     authors: HashMap<Snowflake, Snowflake>,
+    /// By channel, the newest messages that held records: what is done to others is not counted.
+    held: HashMap<Snowflake, BTreeSet<Snowflake>>,
+    /// Channels whose newest messages were looked at, whoever read them before.
+    looked_back: BTreeSet<Snowflake>,
+    /// Bots that wait for a turn, as far as their requests were found and not yet taken.
+    asks: Vec<Request>,
     totals: Totals,
+}
+
+impl State {
+    fn hold(&mut self, channel: Snowflake, message: Snowflake) {
+        let held = self.held.entry(channel).or_default();
+        held.insert(message);
+        while held.len() > MOST_HELD {
+            held.pop_first();
+        }
+    }
 }
 
 /// What was read since the start.
@@ -93,21 +113,66 @@ impl Scraper {
     }
 
     /// A message came to some channel.
-    pub fn heard(&self, channel: Snowflake) {
+    pub fn heard(&self, message: &Message) {
+        let channel = message.channel_id;
         let mut state = lock(&self.state);
-        if state.channels.contains_key(&channel) && !state.due.contains(&channel) {
+        let Some(worker) = state.channels.get(&channel) else { return };
+        if matches!(judge(message, worker, &self.authors), Judged::Records(_)) {
+            // It may be gone before it is read.
+            state.hold(channel, message.id);
+        }
+        if !state.due.contains(&channel) {
             state.due.push(channel);
             self.wake.notify_one();
         }
     }
 
-    /// A message that was read already was edited or deleted: what it said when it was read stays.
-    pub fn changed(&self, channel: Snowflake, message: Snowflake, deleted: bool) {
+    /// A message was edited: if it held records and was read already, what it said then stays.
+    pub fn edited(&self, channel: Snowflake, message: Snowflake) {
         let mut state = lock(&self.state);
+        // One that was not read yet is counted when it is.
         let was_read = state.cursors.get(&channel).is_some_and(|cursor| message <= *cursor);
-        if was_read && state.channels.contains_key(&channel) {
-            *state.counted.entry(if deleted { DELETED } else { EDITED }).or_default() += 1;
+        if was_read && state.held.get(&channel).is_some_and(|held| held.contains(&message)) {
+            *state.counted.entry(EDITED).or_default() += 1;
+            self.wake.notify_one();
         }
+    }
+
+    /// A message was deleted: if it held records and was read already, they stay.
+    pub fn deleted(&self, channel: Snowflake, message: Snowflake) {
+        let mut state = lock(&self.state);
+        if state.held.get_mut(&channel).is_some_and(|held| held.remove(&message)) {
+            *state.counted.entry(DELETED).or_default() += 1;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Requests for turns that were found in channels.
+    pub fn take_asks(&self) -> Vec<Request> {
+        std::mem::take(&mut lock(&self.state).asks)
+    }
+
+    /// Whoever asked while nobody listened still waits.
+    fn find_ask(&self, message: &Message, worker: &WorkerName) {
+        let Some(ask) = Ask::read(&message.content) else { return };
+        let asked_ns = message.id.time().0;
+        let is_recent = self.rest.now().0.saturating_sub(asked_ns) < QUEUE.as_nanos() as i64;
+        let may = self.authors.get(&message.author.id).is_some_and(|of| of.include(worker));
+        let mut state = lock(&self.state);
+        if ask.worker == *worker && may && is_recent && state.asks.len() < MOST_ASKS {
+            state.asks.push(Request { channel: message.channel_id, message: message.id, want: ask.want });
+        }
+    }
+
+    /// The newest messages of a channel that an earlier process read: which of them held records, and who waits.
+    async fn look_back(&self, channel: Snowflake, worker: &WorkerName) -> Result<(), BotError> {
+        for message in self.rest.messages(channel, Page::Newest, PAGE).await? {
+            if matches!(judge(&message, worker, &self.authors), Judged::Records(_)) {
+                lock(&self.state).hold(channel, message.id);
+            }
+            self.find_ask(&message, worker);
+        }
+        Ok(())
     }
 
     pub fn totals(&self) -> Totals {
@@ -159,8 +224,11 @@ impl Scraper {
 
     /// Reads whatever is due. Also for whoever wants one look and no more.
     async fn round(&self) -> Result<Reading, BotError> {
-        if lock(&self.state).all_due {
-            self.find_channels().await?;
+        // Taken before the list is read: a channel that is made meanwhile asks for another look.
+        let all_due = std::mem::take(&mut lock(&self.state).all_due);
+        if all_due && let Err(error) = self.find_channels().await {
+            lock(&self.state).all_due = true;
+            return Err(error);
         }
         let mut outcome = Reading::Done;
         loop {
@@ -205,11 +273,15 @@ impl Scraper {
         }
         state.due = channels;
         state.due.reverse();
-        state.all_due = false;
         Ok(())
     }
 
     async fn read_channel(&self, channel: Snowflake, worker: &WorkerName) -> Result<Reading, BotError> {
+        let is_known = lock(&self.state).cursors.get(&channel).is_some_and(|cursor| cursor.0 > 0);
+        if is_known && !lock(&self.state).looked_back.contains(&channel) {
+            self.look_back(channel, worker).await?;
+        }
+        lock(&self.state).looked_back.insert(channel);
         loop {
             let after = lock(&self.state).cursors.get(&channel).copied().unwrap_or_default();
             let messages = self.rest.messages(channel, Page::After(after), PAGE).await?;
@@ -237,9 +309,11 @@ impl Scraper {
             match judge(message, worker, &self.authors) {
                 Judged::Records(new) => {
                     found.records.extend(new);
-                    lock(&self.state).authors.insert(channel, message.author.id);
+                    let mut state = lock(&self.state);
+                    state.authors.insert(channel, message.author.id);
+                    state.hold(channel, message.id);
                 }
-                Judged::Nothing => {}
+                Judged::Nothing => self.find_ask(message, worker),
                 Judged::Refused(word) => *found.refused.entry(word).or_default() += 1,
                 Judged::Unreadable => {
                     // Not passed over: once the intent is there, reading goes on here.

@@ -4,17 +4,18 @@
 mod frame;
 mod session;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{Measurement, Metric, WorkerName};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use twilight_gateway::MessageSender;
 
 use crate::gateway::Event;
 use crate::recorder::{lock, micros, stamps};
 use crate::rest::{Endpoint, Trust};
 use crate::snowflake::Snowflake;
-use crate::turns::{VOICE_LEASE, Want};
+use crate::turns::Want;
 use crate::types::{VoiceServer, VoiceState};
 use crate::vitals::Vitals;
 use crate::voice::frame::{Admission, voice_state};
@@ -138,7 +139,7 @@ impl Voice {
         while self.events.try_recv().is_ok() {}
         self.command(voice_state(self.seat.guild, Some(self.seat.channel)));
         let mut known = Known::default();
-        let until = self.turns.is_some().then(|| tokio::time::Instant::now() + VOICE_LEASE);
+        let until = self.turns.is_some().then(|| Instant::now() + vitals.pace.voice_lease);
         // Each server that Discord names, until it names another.
         loop {
             let (admission, endpoint, target) = self.admission(&mut known).await?;
@@ -258,7 +259,7 @@ async fn moved(events: &mut mpsc::Receiver<Event>, seat: &Seat, known: &mut Know
 }
 
 /// Never where the account is this bot's alone.
-async fn lease(until: Option<tokio::time::Instant>) {
+async fn lease(until: Option<Instant>) {
     match until {
         Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,

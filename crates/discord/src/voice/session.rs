@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::Instant;
 use tokio_websockets::{ClientBuilder, Limits, MaybeTlsStream, Message, WebSocketStream};
 use wire::discovery::{DISCOVERY_LEN, build_discovery_request, parse_discovery_response};
 

@@ -113,13 +113,53 @@ async fn one_status_message_is_edited_in_place() {
 }
 
 #[derive(Default)]
-struct Received(Mutex<Vec<Vec<Task>>>);
+struct Received(Mutex<Vec<Vec<Task>>>, Mutex<Option<String>>);
 
 impl TaskReceiver for Received {
     fn receive(&self, tasks: &[Task]) -> Result<(), Problem> {
         self.0.lock().unwrap().push(tasks.to_vec());
         Ok(())
     }
+
+    fn answer(&self) -> Option<String> {
+        self.1.lock().unwrap().take()
+    }
+}
+
+/// A worker that is not there.
+struct Nobody;
+
+impl TaskReceiver for Nobody {
+    fn receive(&self, _: &[Task]) -> Result<(), Problem> {
+        Err(Problem("no worker has run here".to_owned()))
+    }
+
+    fn answer(&self) -> Option<String> {
+        None
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_of_handed_tasks_is_said_in_the_channel() {
+    let board = Board::start("").await;
+    let received = Arc::new(Received::default());
+    let mut config = board.scene.main_bot("main-token", "nyc1");
+    config.receiver = Some(received.clone());
+    let mut lonely = board.scene.main_bot("main-token", "ams1");
+    lonely.receiver = Some(Arc::new(Nobody));
+    let (main, lonely) = (Running::main(config), Running::main(lonely));
+    until("both are read", || ["nyc1", "ams1"].iter().all(|worker| !board.memory.of(worker).is_empty())).await;
+    let says = |worker: &str, text: &str| {
+        let channel = board.scene.channel(worker).unwrap();
+        board.scene.handle.contents(channel).iter().any(|content| content.contains(text))
+    };
+    *received.1.lock().unwrap() = Some("measuring goes on: `a`. Not begun: `b`.".to_owned());
+    until("the worker's answer", || says("nyc1", "`nyc1`: measuring goes on: `a`. Not begun: `b`.")).await;
+    board.say("!netlat start id=a worker=ams1").await;
+    until("that there is no worker", || says("ams1", "`ams1`: the tasks of the task board were not handed on")).await;
+    main.stop().await.unwrap();
+    lonely.stop().await.unwrap();
+    board.bot.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,6 +203,20 @@ async fn an_export_comes_as_a_file() {
         messages.filter(|message| !message.attachments.is_empty()).count()
     });
     assert_eq!(file, 1);
+    board.bot.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_too_long_says_what_to_do_instead() {
+    // Discord's own limit is smaller than the deployment's here.
+    let board = Board::start("upload_bytes = 1000000").await;
+    for (bytes, part) in [(9 << 20, "more than 8 MiB"), (2 << 20, "Discord takes no file of 20971")] {
+        board.memory.kept.lock().unwrap().csv_bytes = bytes;
+        let answer = board.say("!netlat export hours=1").await;
+        assert!(answer.starts_with("That failed: ") && answer.contains(part), "{answer}");
+        assert!(answer.contains("fewer hours") && answer.contains("`netlat export --dataset discord`"), "{answer}");
+        assert_eq!(answer.lines().count(), 1);
+    }
     board.bot.stop().await.unwrap();
 }
 

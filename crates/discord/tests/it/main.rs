@@ -3,6 +3,9 @@
 mod accuracy;
 mod board;
 mod faults;
+mod hour;
+mod refusals;
 mod scraping;
 mod support;
+mod turns;
 mod voice;

@@ -6,18 +6,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use discord::main_bot::MainBotConfig;
-use discord::rest::Endpoint;
+use discord::rest::{Endpoint, Rest, RestConfig, Trust};
 use discord::secret::Token;
-use discord::server_bot::ServerBotConfig;
+use discord::server_bot::{Scraper, ServerBotConfig};
 use discord::tokens::{Chosen, Tokens};
 use discord::{BotError, Pace, main_bot, server_bot};
-use discord_emulator::{Config, Emulator, Handle, Snowflake};
+use discord_emulator::stamps::{Exchange, ExchangeKind};
+use discord_emulator::testing::Home;
+use discord_emulator::{Emulator, Handle, Snowflake};
+use model::deployment::{LONGEST_CSV, too_long};
 use model::report::Application;
 use model::{
     Answer, Cursor, Deployment, Problem, Record, RecordId, RecordSubmission, RecordsAccepted, Task, TaskId, TaskSpec,
     WorkerName, WorkerState,
 };
 use tokio::sync::oneshot;
+
+pub use discord_emulator::testing::{bounded, until};
 
 const CONFIG: &str = r#"
 [[application]]
@@ -79,16 +84,12 @@ impl Scene {
     /// `extra` comes in front of the configuration.
     pub async fn start(extra: &str) -> Scene {
         let text = format!("[limits]\nidentify_window_ms = 0\nrest = false\n{extra}\n{CONFIG}");
-        let config = Config::parse(&text, "test").expect("the configuration is right");
-        let emulator = Emulator::start(config).await.expect("starts");
-        let handle = emulator.handle();
-        let guild = handle.guild("home").expect("configured");
-        let alice = handle.user("alice").expect("configured");
+        let Home { emulator, handle, guild, alice } = Home::start(&text).await;
         Scene { emulator, handle, guild, alice, data: tempfile::tempdir().expect("a directory") }
     }
 
     fn host(&self) -> String {
-        self.emulator.addresses().api[0].to_string()
+        self.emulator.host()
     }
 
     pub fn api(&self) -> Endpoint {
@@ -137,6 +138,33 @@ impl Scene {
         }
     }
 
+    /// Reads channels by itself, without a gateway.
+    pub fn scraper(&self, token: &str, deployment: &Arc<Memory>) -> Scraper {
+        let rest = Rest::new(RestConfig {
+            endpoint: self.api(),
+            token: Token::new(token).expect("a token"),
+            trust: Trust::load().expect("certificates"),
+            clock: net::Clock::identity(),
+            timeout: Duration::from_secs(15),
+        });
+        let authors = self.server_bot(token, deployment).tokens.known_authors(discord::Snowflake(1));
+        Scraper::new(rest, discord::Snowflake(self.guild.0), authors, deployment.clone())
+    }
+
+    /// Until a bot's account got a new session since exchange `from`; an earlier process's may still be closing.
+    pub async fn identified(&self, from: u64, account: &str) {
+        let user = self.handle.user(account);
+        let identify = |exchange: &Exchange| exchange.kind == ExchangeKind::Identify && exchange.user == user;
+        until("the session", || !self.handle.exchanges(from, identify).is_empty()).await;
+    }
+
+    /// Makes the category and a worker's channel the way a main bot does, which goes away again.
+    pub async fn with_channel(&self, worker: &str) {
+        let bot = Running::main(self.main_bot("main-token", worker));
+        until("the channel", || !self.posted(worker).is_empty()).await;
+        bot.stop().await.expect("it ends well");
+    }
+
     pub fn channel(&self, name: &str) -> Option<Snowflake> {
         self.handle.channel(self.guild, name)
     }
@@ -151,7 +179,12 @@ impl Scene {
 }
 
 pub fn quick() -> Pace {
-    Pace { rest: Duration::from_millis(20), post: Duration::from_millis(100), connect: Duration::from_millis(100) }
+    Pace {
+        rest: Duration::from_millis(20),
+        post: Duration::from_millis(100),
+        connect: Duration::from_millis(100),
+        voice_lease: Duration::from_secs(1),
+    }
 }
 
 pub fn name(text: &str) -> WorkerName {
@@ -171,6 +204,14 @@ impl Running {
 
     pub fn server(config: ServerBotConfig) -> Running {
         Running::on_a_thread(move |stop| server_bot::run(config, stop))
+    }
+
+    /// Beside `driver`, on the same loop.
+    pub fn main_with(config: MainBotConfig, driver: impl Future<Output = ()> + Send + 'static) -> Running {
+        Running::on_a_thread(move |stop| async move {
+            tokio::spawn(driver);
+            main_bot::run(config, stop).await
+        })
     }
 
     fn on_a_thread<F: Future<Output = Result<(), BotError>>>(
@@ -199,21 +240,6 @@ impl Running {
     }
 }
 
-/// A test that hangs fails; nothing else depends on it.
-pub async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(240);
-    tokio::time::timeout(limit, future).await.unwrap_or_else(|_| panic!("{what}: nothing within {limit:?}"))
-}
-
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    bounded(what, async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
-}
-
 /// What the store does, in memory.
 #[derive(Default)]
 pub struct Memory {
@@ -227,6 +253,8 @@ pub struct Kept {
     pub counted: BTreeMap<String, u64>,
     pub tasks: Vec<Task>,
     pub submissions: u64,
+    /// How long the CSV is made.
+    pub csv_bytes: usize,
     /// Refuses everything.
     pub away: bool,
 }
@@ -321,6 +349,8 @@ impl Deployment for Memory {
     }
 
     fn csv(&self, _since_us: i64) -> Answer<'_, String> {
-        ready(Ok(format!("worker\n{}", "x\n".repeat(self.count()))))
+        let padding = self.kept.lock().unwrap().csv_bytes;
+        let csv = format!("worker\n{}{}", "x\n".repeat(self.count()), "x".repeat(padding));
+        ready(if csv.len() > LONGEST_CSV { Err(Problem(too_long())) } else { Ok(csv) })
     }
 }

@@ -225,8 +225,7 @@ impl Deployment for Own {
     fn csv(&self, since_us: i64) -> Answer<'_, String> {
         Box::pin(async move {
             let csv = self.reading(move |dir| server::report::csv_of(dir, since_us)).await?;
-            let too_long = "that is more than 8 MiB: ask for less, or use `netlat export --dataset discord`";
-            csv.ok_or_else(|| Problem(too_long.to_owned()))
+            csv.ok_or_else(|| Problem(model::deployment::too_long()))
         })
     }
 }
