@@ -11,7 +11,7 @@ scenario=$PWD/crates/lab/scenarios/demo.toml
 # A clock step of 250 ms and 200 ppm of skew in every worker: delays stay within their uncertainty of the lab's truth,
 # the marks are what they were, and exactly the step is seen.
 echo "clocks: 250 ms step, 200 ppm skew"
-timeout 120 env NETLAT_TEST_CLOCK=step=+250ms@12s,skew=200ppm "$netlat" demo --city tor1,ams3 --duration 30 --json >target/clock.json 2>target/clock.log || {
+timeout 120 env NETLAT_TEST_CLOCK=step=+250ms@12s,skew=200ppm "$netlat" demo --no-discord --city tor1,ams3 --duration 30 --json >target/clock.json 2>target/clock.log || {
     tail -n 3 target/clock.log
     python3 -c 'import json; [print(c["city"], d) for c in json.load(open("target/clock.json"))["cities"] for d in c["delays"]]'
     exit 1

@@ -8,7 +8,7 @@ mapfile -t cities < <(python3 -c 'import sys, tomllib; print("\n".join(c["name"]
 result=target/policies.json
 for ((i = 0; i < ${#cities[@]}; i += 5)); do
     batch=$(IFS=,; echo "${cities[*]:i:5}")
-    if ! timeout 150 ./target/release/netlat demo --scenario "$scenario" --city "$batch" --duration 22 --json >"$result" 2>target/policies.log; then
+    if ! timeout 150 ./target/release/netlat demo --scenario "$scenario" --city "$batch" --duration 22 --no-discord --json >"$result" 2>target/policies.log; then
         python3 - "$result" <<'PY' || tail -n 5 target/policies.log
 import json, sys
 for city in json.load(open(sys.argv[1]))["cities"]:

@@ -550,6 +550,9 @@ pub struct DemoArgs {
     /// Keep server and worker data here instead of a temporary directory
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Without the emulated Discord and its bots
+    #[arg(long)]
+    pub no_discord: bool,
 }
 
 fn parse_share(text: &str) -> Result<f64, &'static str> {

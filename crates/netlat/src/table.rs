@@ -115,7 +115,7 @@ fn classes(classes: &[Class]) -> String {
 }
 
 /// Each library's latency beside the network's on the same connections.
-fn applications(applications: &[Application]) -> String {
+pub fn applications(applications: &[Application]) -> String {
     let mut table =
         new(&["worker", "library", "metric", "app ms p50", "p95", "network p50", "min", "overhead p50", "n", "flags"]);
     let ms = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));

@@ -8,6 +8,8 @@ use model::report::{EcnFinding, Path, Pathology, Remarking, Report};
 use model::{Direction, Dscp, Ecn, Family, Kind, Tos};
 use serde::Serialize;
 
+use crate::commands::demo::applications::{self, ApplicationCheck};
+use crate::commands::demo::discord::Board;
 use crate::table;
 
 #[derive(Debug, Serialize)]
@@ -16,6 +18,8 @@ pub struct Verdict {
     /// Everything that could be compared agrees, and something was compared for every city.
     pub ok: bool,
     pub cities: Vec<CityVerdict>,
+    /// Null without the emulated Discord.
+    pub discord: Option<Board>,
 }
 
 #[derive(Debug, Serialize)]
@@ -26,6 +30,8 @@ pub struct CityVerdict {
     pub ok: bool,
     pub checks: Vec<Check>,
     pub delays: Vec<DelayCheck>,
+    /// What the city's bot measured of Discord, beside the network to it.
+    pub applications: Vec<ApplicationCheck>,
     /// The worker's clock as the report has it.
     pub clock: Option<model::report::Clock>,
 }
@@ -67,9 +73,19 @@ pub enum CheckResult {
     NotObservable,
 }
 
-pub fn compare(scenario: &Scenario, report: &Report, probe_port: u16) -> Verdict {
-    let cities: Vec<CityVerdict> = scenario.cities.iter().map(|city| compare_city(city, report, probe_port)).collect();
-    Verdict { schema: "netlat.demo/1", ok: cities.iter().all(|city| city.ok), cities }
+/// `discord`: what stands in the emulated Discord's channels, if there is one.
+pub fn compare(scenario: &Scenario, report: &Report, probe_port: u16, discord: Option<Board>) -> Verdict {
+    let mut cities: Vec<CityVerdict> =
+        scenario.cities.iter().map(|city| compare_city(city, report, probe_port)).collect();
+    if discord.is_some() {
+        for (city, verdict) in scenario.cities.iter().zip(&mut cities) {
+            verdict.applications = applications::compare(city, report);
+            verdict.ok &= applications::are_fine(&verdict.applications);
+        }
+    }
+    let board_is_fine = discord.as_ref().is_none_or(|board| board.status_messages == 1);
+    let ok = board_is_fine && cities.iter().all(|city| city.ok);
+    Verdict { schema: "netlat.demo/1", ok, cities, discord }
 }
 
 fn compare_city(city: &City, report: &Report, probe_port: u16) -> CityVerdict {
@@ -99,7 +115,15 @@ fn compare_city(city: &City, report: &Report, probe_port: u16) -> CityVerdict {
         && delays.iter().all(|check| check.result != CheckResult::Differs);
     let of_city = |path: &&Path| path.worker.as_str() == city.name;
     let clock = report.paths.iter().filter(of_city).find_map(|path| path.clock.clone());
-    CityVerdict { city: city.name.clone(), policy: city.summary.clone(), ok, checks, delays, clock }
+    CityVerdict {
+        city: city.name.clone(),
+        policy: city.summary.clone(),
+        ok,
+        checks,
+        delays,
+        applications: Vec::new(),
+        clock,
+    }
 }
 
 /// Of the path's class with the smallest delay; `None` where there is none (round trips, nothing received).
@@ -206,6 +230,11 @@ pub fn table(verdict: &Verdict) -> String {
                 delay.direction, delay.family, delay.policy_ms, delay.found_min_ms, delay.uncertainty_ms
             ));
         }
+        out.push_str(&applications::lines(&city.applications));
+    }
+    if let Some(board) = &verdict.discord {
+        let status = board.status.as_deref().unwrap_or("NO STATUS MESSAGE");
+        out.push_str(&format!("\nDiscord: {} messages in the cities' channels; {status}\n", board.messages));
     }
     out.push_str(if verdict.ok {
         "\nEvery finding agrees with its policy.\n"

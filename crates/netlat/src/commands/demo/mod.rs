@@ -1,13 +1,15 @@
 //! `netlat demo`: the whole system on this machine. Cities in network namespaces with known policies, a real server, real
-//! workers; a live table; at the end each policy beside its finding.
+//! workers, an emulated Discord with real bots; a live table; at the end each policy beside its finding.
 
+mod applications;
 mod compare;
+mod discord;
+mod programs;
 mod view;
 
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -19,12 +21,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
 use crate::cli::DemoArgs;
+use crate::commands::demo::discord::Discord;
+use crate::commands::demo::programs::Programs;
 
 /// Inside the lab's own `/run`, which vanishes with it however the demo ends.
 const PRIVATE_DIR: &str = "/run/netlat-demo";
 const CONTROL_PORT: u16 = 8443;
 const PROBE_PORT: u16 = 8620;
-const SERVER_START: Duration = Duration::from_secs(20);
+const SERVER_START: Duration = Duration::from_secs(60);
+/// Bots that came up late on a slow machine are waited for so much longer.
+const GRACE: Duration = Duration::from_secs(90);
 
 /// What the demo's workers do. All 64 DSCP on the voice-like kinds; the four ECN code points; four classes on the rest.
 const TASKS: &str = r#"
@@ -77,10 +83,16 @@ pub fn run(args: DemoArgs, verbose: u8) -> anyhow::Result<Outcome> {
         None if std::io::stdout().is_terminal() && !args.json => None,
         None => Some(Duration::from_secs(30)),
     };
-    let report = watch(&dir, &mut programs, duration, args.json)?;
+    let discord = match args.no_discord {
+        true => None,
+        false => Some(Discord::start(&lab, &program, &dir, &mut programs)?),
+    };
+    note("everything is up; measuring");
+    let report = watch(&dir, &mut programs, duration, args.json, discord.as_ref())?;
     // The workers keep running until the report is read; then nothing of them is needed any more.
     drop(programs);
-    let verdict = compare::compare(&scenario, &report, PROBE_PORT);
+    let board = discord.as_ref().map(Discord::board);
+    let verdict = compare::compare(&scenario, &report, PROBE_PORT, board);
     if args.json {
         super::print_json(&verdict)?;
     } else {
@@ -153,46 +165,6 @@ fn note(line: &str) {
     eprintln!("netlat demo: {line}");
 }
 
-/// Programs of the demo; dropping kills them.
-#[derive(Default)]
-struct Programs(Vec<(String, Child)>);
-
-impl Programs {
-    fn start(&mut self, name: &str, command: &mut Command, log: &Path) -> anyhow::Result<()> {
-        let file = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        let errors = file.try_clone().context("cannot share a log file")?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(errors)
-            .spawn()
-            .with_context(|| format!("cannot start the {name}"))?;
-        self.0.push((name.to_owned(), child));
-        Ok(())
-    }
-
-    /// An error that names a program which ended by itself, with the last line it wrote.
-    fn check(&mut self, dir: &Path) -> anyhow::Result<()> {
-        for (name, child) in &mut self.0 {
-            if let Some(status) = child.try_wait().context("cannot look after the programs")? {
-                let log = fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_default();
-                let last = log.lines().last().unwrap_or("it wrote nothing");
-                bail!("the {name} ended ({status}): {last}");
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Programs {
-    fn drop(&mut self) {
-        for (_, child) in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 fn start(lab: &Lab, program: &Path, dir: &Path, verbose: u8, programs: &mut Programs) -> anyhow::Result<()> {
     let config = dir.join("netlat.toml");
     fs::write(&config, TASKS).with_context(|| format!("cannot write {}", config.display()))?;
@@ -235,12 +207,17 @@ fn start(lab: &Lab, program: &Path, dir: &Path, verbose: u8, programs: &mut Prog
             .env_remove("NETLAT_JOIN");
         programs.start(&city.name, &mut worker, &dir.join(format!("{}.log", city.name)))?;
     }
-    note("server and workers are up; measuring");
     Ok(())
 }
 
 /// Shows the live table until the time is over or Ctrl-C; returns the last report.
-fn watch(dir: &Path, programs: &mut Programs, duration: Option<Duration>, quiet: bool) -> anyhow::Result<Report> {
+fn watch(
+    dir: &Path,
+    programs: &mut Programs,
+    duration: Option<Duration>,
+    quiet: bool,
+    discord: Option<&Discord>,
+) -> anyhow::Result<Report> {
     let runtime = super::runtime()?;
     let stop = super::stop_flag(&runtime)?;
     let data = dir.join("server");
@@ -251,7 +228,11 @@ fn watch(dir: &Path, programs: &mut Programs, duration: Option<Duration>, quiet:
         let stopped = stop.load(std::sync::atomic::Ordering::Relaxed);
         programs.check(dir)?;
         if over || stopped {
-            return Ok(server::report::build(&data, None, None, net::Clock::identity().now())?);
+            let report = server::report::build(&data, None, None, net::Clock::identity().now())?;
+            let late = duration.is_some_and(|duration| started.elapsed() >= duration + GRACE);
+            if stopped || late || discord.is_none_or(|discord| discord.has_all(&report)) {
+                return Ok(report);
+            }
         }
         let next = Instant::now() + Duration::from_secs(1);
         if view.wants(started.elapsed()) {

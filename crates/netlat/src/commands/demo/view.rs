@@ -1,4 +1,4 @@
-//! The demo's live table: one line per city, direction, family and kind.
+//! The demo's live tables: one line per city, direction, family and kind; and one per city and latency of Discord.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -33,11 +33,17 @@ impl View {
         self.shown = elapsed;
         let sent: u64 = report.paths.iter().flat_map(|path| &path.classes).map(|class| class.sent).sum();
         let of = duration.map_or("until Ctrl-C".to_owned(), |duration| format!("of {} s", duration.as_secs()));
-        let line = format!("{} s {of}: {} paths, {sent} probes", elapsed.as_secs(), report.paths.len());
+        let records: u64 = report.applications.iter().map(|application| application.samples).sum();
+        let seconds = elapsed.as_secs();
+        let line = format!("{seconds} s {of}: {} paths, {sent} probes, {records} records of bots", report.paths.len());
         if !self.terminal || self.quiet {
             return writeln!(std::io::stderr(), "netlat demo: {line}");
         }
-        let picture = format!("{}\n{line}\n", picture(report));
+        let applications = match report.applications.as_slice() {
+            [] => String::new(),
+            applications => format!("\n{}", table::applications(applications)),
+        };
+        let picture = format!("{}{applications}\n{line}\n", picture(report));
         let mut out = std::io::stdout().lock();
         if self.painted > 0 {
             write!(out, "\x1b[{}A\x1b[J", self.painted)?;
