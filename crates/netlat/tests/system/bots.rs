@@ -5,12 +5,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use discord_emulator::faults::{Effect, Rule, Surface};
 use discord_emulator::{Config, Emulator, Handle};
 
-use crate::serving::{Reach, Server};
+use crate::serving::{Reach, Server, worker};
 use crate::support::{Ended, NETLAT, Process, Scene, ended, eventually};
 
 const TOKEN: &str = "s3cret-main-token";
+/// What a bot may keep resident. Unoptimised code is larger.
+const RESIDENT_KIB: u64 = if cfg!(debug_assertions) { 45 } else { 30 } * 1024;
 
 struct Discord {
     emulator: Emulator,
@@ -92,6 +95,7 @@ fn from_first_start_to_report_and_export() {
     for (name, process) in [("main", &main), ("server", &reader)] {
         let kib = resident_kib(process);
         println!("{name} bot: {kib} KiB resident");
+        assert!(kib < RESIDENT_KIB, "{name} bot: {kib} KiB resident");
     }
     main.interrupt();
     reader.interrupt();
@@ -134,6 +138,78 @@ fn alone_the_server_bot_keeps_a_directory_of_its_own() {
     let control = discord.handle.channel(guild, "netlat-control").expect("made");
     let status = discord.handle.contents(control);
     assert_eq!(status.iter().filter(|text| text.starts_with("**NetLat status**")).count(), 1, "{status:?}");
+}
+
+/// Steered by Discord alone: the worker's server is gone, the server bot keeps a directory of its own.
+#[test]
+fn a_worker_without_its_server_says_in_the_channel_what_it_cannot_begin() {
+    let scene = Scene::new();
+    let discord = Discord::start(&scene);
+    let mut server = Server::start(&scene, Reach::V4);
+    server.add_task(&scene, &["--id", "kept", "--kind", "udp", "--rate", "5"]);
+    let join = server.join();
+    let worker = worker(&scene, "nyc1", Some(&join));
+    eventually("a session of the task", || (server.status(&scene).sessions > 1).then_some(()));
+    server.kill();
+    let alice = discord.handle.user("alice").expect("configured");
+    let settings = format!(
+        "[bot]\nrest_s = 1\npost_s = 2\nvoice = false\nallowed_users = [\"{alice}\"]\n[worker]\ndata_dir = \"nyc1\"\n"
+    );
+    fs::write(scene.path("netlat.toml"), settings).expect("written");
+    let start = |name: &str, words: &[&str]| {
+        let mut command = scene.netlat(discord.arguments(&scene, words));
+        command.env("NETLAT_DISCORD_TOKEN", TOKEN);
+        Process::spawn(command, &scene.path(name))
+    };
+    let reader = start("reader", &["-b", "-r", "server", "--standalone"]);
+    let main = start("main", &["-b", "-r", "main", "--name", "nyc1"]);
+    let guild = discord.handle.guild("home").expect("configured");
+    let contents = |name: &str| {
+        let channel = discord.handle.channel(guild, name);
+        channel.map(|channel| discord.handle.contents(channel)).unwrap_or_default()
+    };
+    eventually("records, and the status of them", || {
+        let is_read = contents("netlat-control").iter().any(|text| text.contains("nyc1"));
+        (is_read && contents("nyc1").iter().any(|text| text.contains("record/1"))).then_some(())
+    });
+    let control = discord.handle.channel(guild, "netlat-control").expect("made");
+    let me = discord.handle.user("main").expect("configured");
+    for id in ["kept", "later"] {
+        let command = format!("<@{me}> start id={id} worker=nyc1 kinds=udp rate=5");
+        discord.handle.post(alice, control, &command).expect("allowed");
+        eventually("that it is started", || {
+            contents("netlat-control").iter().any(|text| text.contains(&format!("Started task `{id}`"))).then_some(())
+        });
+    }
+    let refusal = eventually("the worker's answer", || {
+        contents("nyc1").into_iter().find(|text| text.contains("Not begun: ") && text.contains("`later`"))
+    });
+    assert!(refusal.starts_with("`nyc1`: ") && refusal.contains("cannot reach the server"), "{refusal}");
+    assert_eq!(refusal.lines().count(), 1);
+    worker.kill();
+    main.interrupt();
+    reader.interrupt();
+}
+
+#[test]
+fn a_wrong_clock_is_told_and_flagged() {
+    let scene = Scene::new();
+    let discord = Discord::start(&scene);
+    fs::write(scene.path("netlat.toml"), "[bot]\nrest_s = 1\npost_s = 2\nvoice = false\n").expect("written");
+    fs::write(scene.path("tokens.toml"), format!("[[token]]\ntoken = \"{TOKEN}\"\nworkers = [\"nyc1\"]\n"))
+        .expect("written");
+    fs::set_permissions(scene.path("tokens.toml"), fs::Permissions::from_mode(0o600)).expect("set");
+    let words = ["-b", "-r", "main", "--name", "nyc1", "--tokens", "tokens.toml"];
+    let mut command = scene.netlat(discord.arguments(&scene, &words));
+    command.env("NETLAT_TEST_CLOCK", "step=-90s@0s");
+    let bot = Process::spawn(command, &scene.path("bot"));
+    let guild = discord.handle.guild("home").expect("configured");
+    let posted = || discord.handle.channel(guild, "nyc1").map(|channel| discord.handle.contents(channel).join("\n"));
+    eventually("flagged records", || posted().filter(|text| text.contains("\"clock-off\"")));
+    let told = bot.stderr();
+    let line = told.lines().find(|line| line.contains("this host's clock is about"));
+    assert!(line.is_some_and(|line| line.contains(" s behind Discord's: set it")), "{told}");
+    bot.interrupt();
 }
 
 /// What is wrong is said in the last line; what was done before it may be logged above.
@@ -179,6 +255,22 @@ fn bad_input_is_one_line() {
     set(0o600);
     fs::write(scene.path("open.toml"), "[[token]]\ntokn = \"s3cret\"\n").expect("written");
     assert!(last(&scene.run(discord.arguments(&scene, &tokens))).contains("line 2"));
+    // A token of its own, so that no turn is waited for.
+    fs::write(scene.path("open.toml"), format!("[[token]]\ntoken = \"{TOKEN}\"\nworkers = [\"nyc1\"]\n"))
+        .expect("written");
+    for (code, part) in [(4004, "(4004): get a new one"), (4014, "enable Message Content Intent")] {
+        let identify = Rule {
+            event: Some("IDENTIFY".to_owned()),
+            effect: Some(Effect::Close { code }),
+            ..Rule::new(Surface::Gateway)
+        };
+        discord.handle.set_faults(vec![identify]).expect("right");
+        let refused =
+            scene.run(discord.arguments(&scene, &["-b", "-r", "main", "--name", "nyc1", "--tokens", "open.toml"]));
+        assert!(last(&refused).contains(part), "{refused:?}");
+        assert_eq!((refused.status, discord.handle.faults()[0].1), (Some(1), 1), "{refused:?}");
+    }
+    discord.handle.clear_faults();
     let clear = ended(scene.netlat(["bot", "-b", "-r", "main", "--api", "http://discord.com/api/v10"]));
     assert!(last(&clear).contains("loopback") || last(&clear).contains("tokens file"), "{clear:?}");
     assert!(!NETLAT.is_empty());
