@@ -59,6 +59,11 @@ without="setpriv --bounding-set=-net_raw --inh-caps=-net_raw" probe osl1-plain -
 probe waw1 --dscp 46 --kind udp --direction up --duration 60 --budget 12MB --load & a=$!
 probe vie1 --dscp 34 --kind udp --direction up --duration 60 --budget 12MB --load & b=$!
 together $a $b $c
+# Limits on TCP that only whole transfers meet.
+probe lis1 --dscp 0 --kind http --ports 443 --direction up --duration 60 --budget 40MB & a=$!
+probe mad1 --dscp 18 --kind http --direction down --duration 90 --budget 60MB & b=$!
+probe ams3-tcp --dscp 0 --kind tls --duration 60 --budget 40MB & c=$!
+together $a $b $c
 # Not a city in which a worker watches: their packets would share one host's queue.
 at server "$NETLAT" report --data-dir "$dir/server" --worker sfo1-watch --json >"$OUT/shaping-sfo1.json"
 LAB
@@ -170,7 +175,28 @@ expect("sgp1", by_port and by_port[0]["verdict"] == "lossy" and by_port[0]["trig
 for entry in entries("sgp1", "up", 46):
     expect("sgp1", entry["verdict"] in findings, entry)
 
-for city, budget in {"ams3": 12, "fra1": 12, "tor1": 20, "nyc1": 12, "lon1": 13, "sgp1": 20, "par1": 12, "osl1": 8, "waw1": 12, "vie1": 12}.items():
+# TCP's throughput: limits on TCP by port and by mark are named with their rate, and what goes past them is not.
+def by_transfers(city, direction, of):
+    (found,) = [d for p in paths(city) if p["direction"] == direction for d in p["differentiation"]
+                if d["throughput"] is not None and of(d["subject"])]
+    return found
+
+def tcp_limit(city, direction, of, verdict, trigger, truth):
+    entry = by_transfers(city, direction, of)
+    expect(city, entry["verdict"] == verdict and entry["trigger"] == trigger, entry)
+    expect(city, entry["rate_bps"] is not None, entry)
+    if entry["rate_bps"]:
+        # TCP does not always fill a limit, and a policer's bucket has it in bursts.
+        near(city, "TCP rate", entry["rate_bps"], truth, 0.1)
+
+tcp_limit("lis1", "up", lambda s: s["port"] == 443, "shaped", "port", 2_000_000 * 1500 / 1514)
+tcp_limit("mad1", "down", lambda s: s["dscp"] == 18, "policed", "dscp", 167 * 1500 * 8)
+for city, direction, payload in [("lis1", "up", "http"), ("mad1", "down", "http"), ("ams3-tcp", "up", "tls"), ("ams3-tcp", "down", "tls")]:
+    entry = by_transfers(city, direction, lambda s: s["payload"] == payload)
+    expect(city, entry["verdict"] in findings and entry["throughput"]["verdict"] in findings, entry)
+
+for city, budget in {"lis1": 40, "mad1": 60, "ams3-tcp": 40, "ams3": 12, "fra1": 12, "tor1": 20, "nyc1": 12, "lon1": 13, "sgp1": 20, "par1": 12, "osl1": 8,
+                     "waw1": 12, "vie1": 12}.items():
     carried = int(open(f"target/shaping-{city}.bytes").read())
     print(f"  {city}: {carried / 1e6:.1f} MB of {budget} MB")
     expect(city, carried <= budget * 1e6, f"carried {carried} bytes, more than its budget of {budget} MB")

@@ -142,6 +142,7 @@ fn holds_for_beginnings<T: PartialEq + std::fmt::Debug>(
 
 pub fn http(data: &[u8]) {
     holds_for_beginnings(data, wire::http::parse_request);
+    holds_for_beginnings(data, wire::http::parse_upload);
     holds_for_beginnings(data, wire::http::parse_response);
     match (wire::http::parse_response(data), wire::http::finish_response(data)) {
         (Ok(Some(answer)), finished) => assert_eq!(finished, Ok(answer)),
@@ -153,6 +154,8 @@ pub fn http(data: &[u8]) {
     let mut out = vec![0xa5; 9];
     wire::http::build_request(&mut out, &String::from_utf8_lossy(&data[..data.len().min(300)]), &token);
     assert_eq!(wire::http::parse_request(&out), Ok(Some(token)));
+    wire::http::build_upload(&mut out, &String::from_utf8_lossy(&data[..data.len().min(300)]), &token, number(data, 7));
+    assert_eq!(wire::http::parse_upload(&out), Ok(Some(token)));
     wire::http::build_response(&mut out, &token);
     assert_eq!(wire::http::parse_response(&out).unwrap().unwrap().token, Some(token));
 }

@@ -34,6 +34,7 @@ fn info(session: SessionId) -> Option<SessionInfo> {
         notes: Vec::new(),
         experiment: None,
         local_queue: Vec::new(),
+        transfers: Vec::new(),
     })
 }
 

@@ -6,7 +6,7 @@ use wire::Tos;
 
 use crate::ids::{BootId, SessionId, TaskId, UnixNanos, WorkerName};
 use crate::sample::{Direction, Family, Kind, ReceivedHalf, SampleFlags, SentHalf};
-use crate::shaping::Experiment;
+use crate::shaping::{Experiment, Transfer};
 use crate::task::{DirectionChoice, Task};
 
 /// Version of these messages; server and worker of neighbouring versions talk to each other.
@@ -225,6 +225,9 @@ pub struct SessionUpload {
     /// there is this host's queue and not the path.
     #[serde(default)]
     pub local_queue: Vec<u16>,
+    /// TCP transfers that ended since the last upload.
+    #[serde(default)]
+    pub transfers: Vec<Transfer>,
 }
 
 /// Answer to [`Upload`].
@@ -266,6 +269,9 @@ pub struct SessionInfo {
     /// Hypotheses (by index) whose arms waited differently long on their way out of the worker itself.
     #[serde(default)]
     pub local_queue: Vec<u16>,
+    /// In order of sequence.
+    #[serde(default)]
+    pub transfers: Vec<Transfer>,
 }
 
 /// Which halves a stream of one session and direction is made of.

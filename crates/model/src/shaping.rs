@@ -9,6 +9,10 @@ use wire::Dscp;
 use crate::report::Verdict;
 use crate::sample::{Direction, Kind};
 
+mod bulk;
+
+pub use bulk::{BulkDesign, Transfer};
+
 /// What a probe's bytes look like to a classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -146,6 +150,7 @@ pub enum Design {
     Pairs(PairDesign),
     Trains(TrainDesign),
     Contest(ContestDesign),
+    Bulk(BulkDesign),
 }
 
 /// By what standard a run is judged.
@@ -160,6 +165,8 @@ pub struct Standard {
     pub least_delay_ms: f64,
     /// The least difference of loss that matters, as a share (0.005 is half a percentage point).
     pub least_loss: f64,
+    /// The least difference of TCP's throughput that matters, as a share of the control's.
+    pub least_throughput: f64,
     /// Hypotheses of the whole run, in all of its sessions, directions and families.
     pub hypotheses: u32,
     /// Of an endless watch, which has no alpha: the expected number of false changes a year, over the whole deployment. The server
@@ -174,6 +181,7 @@ impl Default for Standard {
             alpha_none: 0.01,
             least_delay_ms: 0.25,
             least_loss: 0.005,
+            least_throughput: 0.1,
             hypotheses: 1,
             false_changes_per_year: None,
         }
@@ -189,6 +197,10 @@ pub struct Experiment {
     pub seed: u64,
 }
 
+/// As fast as transfers may follow one another.
+const TRANSFERS_PER_SECOND: f64 = 50.0;
+const OPENING_SIZE: u16 = 512;
+
 /// Ranges of an experiment, so that no session asks for more than a path and a server can take.
 impl Experiment {
     /// Packets a second while it sends.
@@ -197,6 +209,7 @@ impl Experiment {
             Design::Pairs(pairs) => 2.0 * pairs.hypotheses.len() as f64 * pairs.rounds_per_second,
             Design::Trains(trains) => trains.rate_pps,
             Design::Contest(contest) => 2.0 * contest.rate_pps,
+            Design::Bulk(_) => TRANSFERS_PER_SECOND,
         }
     }
 
@@ -206,6 +219,8 @@ impl Experiment {
             Design::Pairs(pairs) => pairs.size,
             Design::Trains(trains) => trains.size,
             Design::Contest(contest) => contest.size,
+            // Its stream has no datagrams; this is what opens a transfer.
+            Design::Bulk(_) => OPENING_SIZE,
         }
     }
 
@@ -221,6 +236,7 @@ impl Experiment {
     pub fn arms(&self) -> impl Iterator<Item = Arm> + '_ {
         let (pairs, trains, contest) = match &self.design {
             Design::Pairs(pairs) => (pairs.hypotheses.as_slice(), [].as_slice(), None),
+            Design::Bulk(bulk) => (bulk.hypotheses.as_slice(), [].as_slice(), None),
             Design::Trains(trains) => ([].as_slice(), trains.arms.as_slice(), None),
             Design::Contest(contest) => ([].as_slice(), [].as_slice(), Some([contest.subject, contest.control])),
         };
@@ -236,6 +252,7 @@ impl Experiment {
             && share(standard.alpha_none)
             && (0.0..=10_000.0).contains(&standard.least_delay_ms)
             && (0.0..=1.0).contains(&standard.least_loss)
+            && (0.0..=10.0).contains(&standard.least_throughput)
             && (1..=1_000_000).contains(&standard.hypotheses)
             && standard.false_changes_per_year.is_none_or(|rate| (1e-6..=1e6).contains(&rate));
         let design_problem = match &self.design {
@@ -266,6 +283,7 @@ impl Experiment {
             {
                 Some("a contest has 1 to 5000 packets per second and 1 to 100000 packets of each class")
             }
+            Design::Bulk(bulk) => bulk.problem(),
             Design::Trains(trains) if trains.idle_ms > 60_000 => Some("a train's silence is at most 60 seconds"),
             _ => None,
         };

@@ -255,6 +255,30 @@ impl TcpProbe {
         Some((packet.tos, packet.ttl))
     }
 
+    /// For a stream of many bytes: no stamps, which the kernel would queue for every write, and no more than this many bytes that wait
+    /// in the socket beside those on their way.
+    pub fn prepare_bulk(&self, unsent: u32) -> Result<(), NetError> {
+        let unsent = c_int::try_from(unsent).unwrap_or(c_int::MAX);
+        set_option(self.socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, 0)
+            .and_then(|()| set_option(self.socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, unsent))
+            .map_err(|error| self.failed("setting up the stream to", error))
+    }
+
+    /// Sends what there is room for, at least one byte, unless the time is over: an error with [`NetError::is_timeout`].
+    pub fn send_some(&self, bytes: &[u8], timeout: Duration) -> Result<usize, NetError> {
+        let failed = |error| self.failed("sending to", error);
+        if timeout.is_zero() {
+            return Err(failed(io::ErrorKind::TimedOut.into()));
+        }
+        self.send_timeout.set(self.socket.as_fd(), Some(timeout)).map_err(failed)?;
+        match self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL) {
+            Ok(sent) => Ok(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(failed(io::ErrorKind::TimedOut.into())),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     pub fn shutdown_write(&self) -> Result<(), NetError> {
         self.socket
             .shutdown(std::net::Shutdown::Write)

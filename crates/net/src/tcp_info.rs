@@ -24,6 +24,9 @@ pub struct TcpInfo {
     pub retransmits: u32,
     pub bytes_received: u64,
     pub bytes_acknowledged: u64,
+    /// Segments on their way, and bytes that wait to be sent at all.
+    pub unacknowledged: u32,
+    pub unsent_bytes: u32,
     /// Since anything was last received.
     pub idle: Duration,
 }
@@ -42,6 +45,8 @@ impl TcpInfo {
             rtt_variation: micros(word(72)?),
             retransmits: word(100)?,
             bytes_acknowledged: long(120).unwrap_or(0),
+            unacknowledged: word(24)?,
+            unsent_bytes: word(144).unwrap_or(0),
             bytes_received: long(128).unwrap_or(0),
             idle: Duration::from_millis(word(52)?.into()),
         })
@@ -94,16 +99,19 @@ mod tests {
     fn fields_are_where_the_kernel_puts_them() {
         let mut bytes = [0u8; LEN];
         let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        put(24, 5);
         put(52, 7);
         put(68, 30_000);
         put(72, 4_000);
         put(100, 3);
+        put(144, 900);
         put(148, 14);
         let info = TcpInfo::parse(&bytes).unwrap();
         assert_eq!(info.min_rtt, Some(Duration::from_micros(14)));
         assert_eq!(info.smoothed_rtt, Duration::from_millis(30));
         assert_eq!(info.rtt_variation, Duration::from_millis(4));
         assert_eq!((info.retransmits, info.idle), (3, Duration::from_millis(7)));
+        assert_eq!((info.unacknowledged, info.unsent_bytes), (5, 900));
         assert_eq!(TcpInfo::parse(&bytes[..96]), None);
         assert_eq!(TcpInfo::parse(&bytes[..120]).unwrap().min_rtt, None);
     }

@@ -253,6 +253,7 @@ async fn upload(uplink: &Uplink, boot: BootId, batch: &mut u64, flows: &mut [Flo
             foreign: 0,
             notes: Vec::new(),
             local_queue: Vec::new(),
+            transfers: Vec::new(),
         };
         for sequence in flow.uploaded..flow.sequence {
             let (tos, size, flags) = (Tos::from_byte(0), (LENGTH + 28) as u16, SampleFlags::default());

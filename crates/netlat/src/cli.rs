@@ -301,6 +301,9 @@ pub struct ShapingArgs {
     /// The least difference of loss that matters, in percentage points
     #[arg(long, requires = "shaping", default_value_t = 0.5, value_name = "PP", value_parser = parse_least)]
     pub least_loss: f64,
+    /// The least difference of TCP's throughput that matters, in per cent of the control's (compared where http or tls is asked for)
+    #[arg(long, requires = "shaping", default_value_t = 10.0, value_name = "PERCENT", value_parser = parse_least)]
+    pub least_throughput: f64,
     /// Print the evidence as well: e-values, counts, intervals, and what would change each verdict
     #[arg(long, requires = "shaping")]
     pub explain: bool,

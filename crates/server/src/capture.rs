@@ -84,7 +84,7 @@ impl Reader<'_> {
                 (session, header.sequence)
             }
         };
-        if !session.direction.up() {
+        if !session.direction.up() || session.transfers.is_some() {
             return None;
         }
         let half = ReceivedHalf {

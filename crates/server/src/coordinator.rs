@@ -278,6 +278,7 @@ impl Coordinator {
                     notes: Vec::new(),
                     experiment: request.experiment,
                     local_queue: Vec::new(),
+                    transfers: Vec::new(),
                 };
                 let plan = SessionPlan {
                     classes: request.classes,

@@ -45,6 +45,12 @@ counters! {
     connections_refused,
     /// TCP connections that sent nothing of ours.
     connections_foreign,
+    /// TCP transfers that were carried out, those that broke off, and those beyond what a session or the server may have at once.
+    transfers,
+    transfers_broken,
+    transfers_refused,
+    /// Stream bytes of transfers, both ways.
+    transfer_bytes,
     /// Frames the capture ring had no room for.
     capture_dropped,
     /// Halves whose time is more than ten years from the server's.

@@ -64,7 +64,8 @@ impl Experiments {
                     Design::Pairs(design) => {
                         Evidence::Pairs(Box::new(PairJudge::new(design, &experiment.standard, experiment.seed)))
                     }
-                    Design::Trains(_) | Design::Contest(_) => Evidence::Trains(Vec::new()),
+                    // Transfers have no samples.
+                    Design::Trains(_) | Design::Contest(_) | Design::Bulk(_) => Evidence::Trains(Vec::new()),
                 };
                 running.directions.push((sample.direction, 0, evidence));
                 running.directions.len() - 1
@@ -140,7 +141,7 @@ impl Running {
         let directions = self.directions.iter().filter(|direction| of(direction)).count();
         match &self.experiment.design {
             Design::Pairs(design) => (directions * design.hypotheses.len()) as u32,
-            Design::Trains(_) | Design::Contest(_) => 0,
+            Design::Trains(_) | Design::Contest(_) | Design::Bulk(_) => 0,
         }
     }
 

@@ -15,6 +15,7 @@ use store::{Commit, SessionNote, Store, WorkerSamples};
 use tokio::sync::oneshot;
 
 use crate::ServerError;
+use crate::bulk::plausible_transfers;
 use crate::counters::{self, Counters};
 use crate::experiments::Experiments;
 use crate::observe::Observation;
@@ -191,6 +192,7 @@ impl Ingest {
                             to,
                             notes: Vec::new(),
                             local_queue: Vec::new(),
+                            transfers: Vec::new(),
                         });
                     }
                 }
@@ -243,6 +245,7 @@ impl Ingest {
                             to: None,
                             notes,
                             local_queue: Vec::new(),
+                            transfers: Vec::new(),
                         });
                     }
                 }
@@ -255,6 +258,18 @@ impl Ingest {
                         to: None,
                         notes: Vec::new(),
                         local_queue,
+                        transfers: Vec::new(),
+                    });
+                }
+                let transfers = plausible_transfers(&streams.info, &session.transfers);
+                if !transfers.is_empty() {
+                    self.next.commit.notes.push(SessionNote {
+                        session: session.session,
+                        from: None,
+                        to: None,
+                        notes: Vec::new(),
+                        local_queue: Vec::new(),
+                        transfers,
                     });
                 }
             }

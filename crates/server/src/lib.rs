@@ -4,6 +4,7 @@
 
 mod answers;
 pub mod api;
+mod bulk;
 mod capture;
 mod changed;
 mod coordinator;

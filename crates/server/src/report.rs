@@ -26,6 +26,7 @@ pub fn build(
         let info = |id| sessions.iter().find(|info| info.session == id).cloned();
         let config = measure::ReportConfig::default();
         let mut built = measure::build_paths(&row.name, &source, &info, &config).map_err(ServerError::Samples)?;
+        measure::report::add_transfers(&row.name, &mut built, &sessions);
         add_watched(&mut built, reader.verdicts(Some(&row.name))?);
         untested.extend(changed::place_findings(&reader, &row, &mut built, now)?);
         paths.extend(built);

@@ -9,6 +9,7 @@ use model::{DirectionChoice, Family, Kind, SessionId, WorkerName};
 use store::{SessionKeys, SessionPlan};
 use wire::DirectionKey;
 
+use crate::bulk::Allowed;
 use crate::limits::{Bucket, Freshness, ReplayWindow};
 
 /// Takes a lock whether or not another thread panicked while holding it: the data is counters and windows, valid at any point.
@@ -54,6 +55,8 @@ pub struct LiveSession {
     kinds: Vec<Kind>,
     /// Compares classes, and so opens new flows all the time.
     is_experiment: bool,
+    /// Every connection of this session is a transfer.
+    pub(crate) transfers: Option<Allowed>,
     pub(crate) key_up: DirectionKey,
     pub(crate) key_down: DirectionKey,
     /// How the worker's own kernel opens connections, if it told.
@@ -164,6 +167,7 @@ impl SessionTable {
             direction: info.direction,
             kinds: kinds(info),
             is_experiment: info.experiment.is_some(),
+            transfers: Allowed::of(info),
             key_up: DirectionKey::new(&keys.up),
             key_down: DirectionKey::new(&keys.down),
             syn: plan.syn.clone(),
@@ -258,6 +262,7 @@ mod tests {
             notes: Vec::new(),
             experiment: None,
             local_queue: Vec::new(),
+            transfers: Vec::new(),
         };
         let session = |syn| {
             let table = SessionTable::default();
@@ -301,6 +306,7 @@ mod tests {
                 notes: Vec::new(),
                 experiment: None,
                 local_queue: Vec::new(),
+                transfers: Vec::new(),
             };
             table.insert(&info, &keys, &SessionPlan { rate_pps: 10.0, ..SessionPlan::default() }, 0);
         }

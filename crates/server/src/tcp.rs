@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use model::{Kind, ReceivedHalf, SampleFlags, SentHalf, Tos, UnixNanos};
 use net::tcp::{MarkOf, TcpProbe, TcpProbeListener};
+use wire::bulk::{Dress, STREAM_OPENING_LEN};
 use wire::token::TOKEN_LEN;
 use wire::{ProbeFlags, ProbeHeader};
 
+use crate::bulk;
 use crate::counters;
 use crate::ingest::Message;
 use crate::observe::{Observation, Observer};
@@ -90,6 +92,15 @@ fn connection(probe: &TcpProbe, shared: &Shared, observer: &mut Observer) -> Opt
             return Some(());
         }
     }
+    if let Some(allowed) = &session.transfers {
+        let dress = request.dress(probe)?;
+        bulk::transfer(probe, session, allowed, &request.header, dress, shared);
+        await_close(probe, LINGER);
+        return Some(());
+    }
+    if request.form == Form::Upload {
+        return None;
+    }
     if session.direction.up() {
         observer.push(Observation::Received(session.id, request.received(probe, from.ip())));
     }
@@ -157,6 +168,25 @@ impl Request {
         }
     }
 
+    /// Of a transfer; reads what is left of a random opening. `None`: it does not come.
+    fn dress(&self, probe: &TcpProbe) -> Option<Dress> {
+        let start = Instant::now();
+        match self.form {
+            Form::Http | Form::Upload => Some(Dress::Http),
+            Form::Tls => Some(Dress::Tls),
+            Form::Stream => {
+                let mut rest = [0; STREAM_OPENING_LEN];
+                let mut filled = self.length;
+                while filled < STREAM_OPENING_LEN {
+                    let left = DEADLINE.checked_sub(start.elapsed())?;
+                    let room = rest.get_mut(filled..)?;
+                    filled += probe.receive(room, left).ok().filter(|received| received.length > 0)?.length;
+                }
+                Some(Dress::Stream)
+            }
+        }
+    }
+
     fn received(&self, probe: &TcpProbe, from: std::net::IpAddr) -> ReceivedHalf {
         let mut flags = SampleFlags::default();
         if self.stamp.is_none() {
@@ -184,6 +214,8 @@ impl Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Http,
+    /// The head of a POST, which only a transfer has.
+    Upload,
     Tls,
     Stream,
 }
@@ -192,6 +224,7 @@ pub(crate) enum Form {
 pub(crate) fn token_of(stream: &[u8]) -> Option<Option<(Form, [u8; TOKEN_LEN])>> {
     let parsed = match stream.first()? {
         0x16 => wire::tls::parse_client_hello(stream).map(|hello| hello.map(|(token, _)| (Form::Tls, token))),
+        b'P' => wire::http::parse_upload(stream).map(|request| request.map(|token| (Form::Upload, token))),
         b'G' => wire::http::parse_request(stream).map(|request| request.map(|token| (Form::Http, token))),
         _ => Err(wire::WireError::Unsupported),
     };
@@ -207,7 +240,7 @@ pub(crate) fn authenticate(
     shared: &Shared,
 ) -> Option<(Arc<LiveSession>, ProbeHeader)> {
     let peeked = wire::token::peek_token(token, &shared.mask);
-    let kind = if form == Form::Http { Kind::Http } else { Kind::Tls };
+    let kind = if matches!(form, Form::Http | Form::Upload) { Kind::Http } else { Kind::Tls };
     let Some(session) = shared.sessions.get(peeked.session).filter(|session| session.takes(kind)) else {
         // Any 28 bytes have the form of a stream's token: who sends them is a stranger, and has not claimed a session.
         if form != Form::Stream {
@@ -239,7 +272,7 @@ fn answer(probe: &TcpProbe, request: &Request, shared: &Shared) -> Option<SentHa
     let mut bytes = Vec::with_capacity(512);
     match request.form {
         Form::Tls => wire::tls::build_server_hello(&mut bytes, &token, &secrets::random().ok()?),
-        Form::Http => wire::http::build_response(&mut bytes, &token),
+        Form::Http | Form::Upload => wire::http::build_response(&mut bytes, &token),
         Form::Stream => {
             // As long as the request, and never the same bytes under two answers' names.
             let mut filler = vec![0; request.length.saturating_sub(TOKEN_LEN)];

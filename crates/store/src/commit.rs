@@ -74,6 +74,8 @@ pub struct SessionNote {
     pub notes: Vec<String>,
     /// Hypotheses whose arms the worker's own queue tells apart; added to those known.
     pub local_queue: Vec<u16>,
+    /// Added to those known, one for each sequence.
+    pub transfers: Vec<model::shaping::Transfer>,
 }
 
 /// A worker's clock against the server's at one time: server time = worker time + offset.

@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     script(include_str!("schema_2.sql")),
     Migration(include_str!("schema_3.sql"), rows::pack_rows),
     script(include_str!("schema_4.sql")),
+    script(include_str!("schema_5.sql")),
 ];
 
 pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -1,6 +1,9 @@
 //! Sessions, and how far each of their streams has got.
 
+use std::collections::BTreeMap;
+
 use model::control::{SessionInfo, SynFingerprint};
+use model::shaping::Transfer;
 use model::{BootId, Direction, DirectionChoice, Family, Kind, SessionId, TaskId, Tos, UnixNanos, WorkerName};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -177,6 +180,9 @@ pub(crate) fn add_note(db: &Connection, note: &SessionNote) -> rusqlite::Result<
         db.prepare_cached("UPDATE session SET local_queue = ?2 WHERE id = ?1")?
             .execute(params![note.session.0, all])?;
     }
+    if !note.transfers.is_empty() {
+        add_transfers(db, note)?;
+    }
     db.prepare_cached(
         "UPDATE session SET notes = ?2, from_address = coalesce(?3, from_address), \
          to_address = coalesce(?4, to_address) WHERE id = ?1",
@@ -185,8 +191,24 @@ pub(crate) fn add_note(db: &Connection, note: &SessionNote) -> rusqlite::Result<
     .map(drop)
 }
 
+fn add_transfers(db: &Connection, note: &SessionNote) -> rusqlite::Result<()> {
+    let known: String = db
+        .prepare_cached("SELECT transfers FROM session WHERE id = ?")?
+        .query_row([note.session.0], |row| row.get(0))?;
+    let known: Vec<Transfer> = serde_json::from_str(&known).map_err(|error| bad_column(0, error))?;
+    // The first that was told of a sequence stays.
+    let mut all: BTreeMap<u32, Transfer> = note.transfers.iter().map(|one| (one.sequence, *one)).collect();
+    all.extend(known.into_iter().map(|one| (one.sequence, one)));
+    let all: Vec<Transfer> = all.into_values().collect();
+    let all = serde_json::to_string(&all).map_err(|error| bad_column(0, error))?;
+    db.prepare_cached("UPDATE session SET transfers = ?2 WHERE id = ?1")?
+        .execute(params![note.session.0, all])
+        .map(drop)
+}
+
 const SESSIONS: &str = "SELECT s.id, w.name, s.boot, s.kind, s.family, s.direction, s.started_at, s.ended_at, \
-     s.from_address, s.to_address, s.notes, s.key_up, s.key_down, s.plan, s.experiment, s.local_queue FROM session s JOIN worker w ON w.id = s.worker";
+     s.from_address, s.to_address, s.notes, s.key_up, s.key_down, s.plan, s.experiment, s.local_queue, s.transfers \
+     FROM session s JOIN worker w ON w.id = s.worker";
 
 fn session_info(row: &Row<'_>) -> rusqlite::Result<SessionInfo> {
     Ok(SessionInfo {
@@ -206,6 +228,7 @@ fn session_info(row: &Row<'_>) -> rusqlite::Result<SessionInfo> {
             None => None,
         },
         local_queue: serde_json::from_str(row.get_ref(15)?.as_str()?).map_err(|error| bad_column(15, error))?,
+        transfers: serde_json::from_str(row.get_ref(16)?.as_str()?).map_err(|error| bad_column(16, error))?,
     })
 }
 

@@ -25,6 +25,7 @@ pub const HEAD_MAX: usize = 4096;
 const CHUNK_LINE_MAX: usize = 32;
 
 const METHOD: &[u8] = b"GET ";
+const UPLOAD_METHOD: &[u8] = b"POST ";
 const VERSION: &[u8] = b"HTTP/1.";
 const PATH: &[u8] = b"/p/";
 const HEAD_END: &[u8] = b"\r\n\r\n";
@@ -60,12 +61,36 @@ pub fn build_request(out: &mut Vec<u8>, host: &str, token: &[u8; TOKEN_LEN]) {
     out.extend_from_slice(b"\r\nAccept: text/plain\r\nConnection: close\r\n\r\n");
 }
 
+/// Builds the head of an upload of `length` bytes, which follow once the server has said so, into `out`, which is cleared first.
+pub fn build_upload(out: &mut Vec<u8>, host: &str, token: &[u8; TOKEN_LEN], length: u64) {
+    out.clear();
+    out.extend_from_slice(UPLOAD_METHOD);
+    out.extend_from_slice(PATH);
+    out.extend_from_slice(&encode_token(token));
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend(host.bytes().filter(u8::is_ascii_graphic));
+    out.extend_from_slice(b"\r\nUser-Agent: netlat/");
+    out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
+    out.extend_from_slice(b"\r\nContent-Type: application/octet-stream\r\nContent-Length: ");
+    crate::bulk::push_decimal(out, length);
+    out.extend_from_slice(b"\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n");
+}
+
+/// The token of an upload's head; as [`parse_request`], and a POST.
+pub fn parse_upload(stream: &[u8]) -> Result<Option<[u8; TOKEN_LEN]>, WireError> {
+    parse_head(stream, UPLOAD_METHOD)
+}
+
 /// The token of a probe's request; `Ok(None)` while the head is incomplete.
 ///
 /// Anything but a GET is refused at its first wrong byte. A proxy may have changed the rest: more header fields,
 /// HTTP/1.0, the absolute form of the path.
 pub fn parse_request(stream: &[u8]) -> Result<Option<[u8; TOKEN_LEN]>, WireError> {
-    expect_prefix(stream, METHOD)?;
+    parse_head(stream, METHOD)
+}
+
+fn parse_head(stream: &[u8], method: &[u8]) -> Result<Option<[u8; TOKEN_LEN]>, WireError> {
+    expect_prefix(stream, method)?;
     let Some((head, _)) = split_head(stream)? else { return Ok(None) };
     let (line, fields) = split_line(head);
     let mut words = line.split(|&byte| byte == b' ');

@@ -9,6 +9,7 @@ extern crate alloc;
 mod bytes;
 
 pub mod base32;
+pub mod bulk;
 pub mod control;
 pub mod discovery;
 pub mod dns;

@@ -157,6 +157,7 @@ pub(crate) enum NonceSpace {
     Rtp = 0,
     Control = 1,
     Token = 2,
+    Bulk = 3,
 }
 
 /// AES-256-GCM key of one session in one direction.

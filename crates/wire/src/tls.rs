@@ -25,6 +25,7 @@ pub const CLIENT_FILLER_LEN: usize = 68;
 /// Random bytes of a ServerHello: 4 end its random, 32 are the session id.
 pub const SERVER_FILLER_LEN: usize = 36;
 
+const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
@@ -190,6 +191,17 @@ fn host_name(extension: &[u8]) -> Result<Option<String>, WireError> {
 
 /// Builds a ServerHello and the alert that ends the connection into `out`, which is cleared first.
 pub fn build_server_hello(out: &mut Vec<u8>, reply: &[u8; TOKEN_LEN], filler: &[u8; SERVER_FILLER_LEN]) {
+    server_hello(out, reply, filler);
+    record(out, ALERT, TLS_1_2, |out| out.extend_from_slice(&[FATAL, HANDSHAKE_FAILURE]));
+}
+
+/// Builds a ServerHello and a ChangeCipherSpec, after which application data may follow, into `out`, which is cleared first.
+pub fn build_accepting_hello(out: &mut Vec<u8>, reply: &[u8; TOKEN_LEN], filler: &[u8; SERVER_FILLER_LEN]) {
+    server_hello(out, reply, filler);
+    record(out, CHANGE_CIPHER_SPEC, TLS_1_2, |out| out.push(1));
+}
+
+fn server_hello(out: &mut Vec<u8>, reply: &[u8; TOKEN_LEN], filler: &[u8; SERVER_FILLER_LEN]) {
     out.clear();
     let (random_end, session_id) = (&filler[..4], &filler[4..]);
     record(out, HANDSHAKE, TLS_1_2, |out| {
@@ -208,7 +220,6 @@ pub fn build_server_hello(out: &mut Vec<u8>, reply: &[u8; TOKEN_LEN], filler: &[
             });
         });
     });
-    record(out, ALERT, TLS_1_2, |out| out.extend_from_slice(&[FATAL, HANDSHAKE_FAILURE]));
 }
 
 /// The first thing the other end said; `Ok(None)` while it is incomplete, an error where it does not speak TLS.

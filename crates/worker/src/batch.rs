@@ -61,6 +61,7 @@ fn split_off(session: &mut SessionUpload, halves: usize) -> Option<SessionUpload
         foreign: 0,
         notes: Vec::new(),
         local_queue: Vec::new(),
+        transfers: Vec::new(),
     })
 }
 
@@ -80,6 +81,7 @@ mod tests {
             foreign: 2,
             notes: vec!["note".to_owned()],
             local_queue: Vec::new(),
+            transfers: Vec::new(),
         };
         let (at, flags) = (UnixNanos(1_900_000_000_000_000_000), SampleFlags(511));
         for sequence in 0..sent {

@@ -6,7 +6,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use measure::shaping::campaign::{self, Ask, PairSession, Trains};
+use measure::shaping::campaign::{self, Ask, BulkSession, PairSession, Trains};
 use model::control::ProbePorts;
 use model::shaping::{Arm, Design, Experiment, ExperimentStatus, Payload, Standard, TrainDesign};
 use model::{Family, Kind, SessionId, TaskSpec};
@@ -48,6 +48,8 @@ pub struct ShapingOptions {
     pub alpha_none: f64,
     pub least_delay_ms: f64,
     pub least_loss: f64,
+    /// As a share of the control's.
+    pub least_throughput: f64,
 }
 
 impl Default for ShapingOptions {
@@ -61,6 +63,7 @@ impl Default for ShapingOptions {
             alpha_none: standard.alpha_none,
             least_delay_ms: standard.least_delay_ms,
             least_loss: standard.least_loss,
+            least_throughput: standard.least_throughput,
         }
     }
 }
@@ -83,6 +86,11 @@ pub enum ShapingProgress {
         of: usize,
         elapsed: Duration,
         at_most: Duration,
+    },
+    /// TCP transfers carried out so far, and planned at most.
+    Transfers {
+        done: u32,
+        of: u32,
     },
     Train {
         classes: usize,
@@ -143,6 +151,8 @@ pub(crate) fn ask(
         headers: datagram_overhead(family),
         budget_bytes: budget(options.budget_bytes, seconds),
         seconds: f64::from(seconds),
+        transfers: true,
+        alpha: options.alpha,
     };
     (ask, untested)
 }
@@ -171,6 +181,17 @@ pub(crate) fn describe(ask: &Ask, options: &ShapingOptions, family: Family, seco
             session.design.rounds_per_second
         ));
     }
+    if let (Some(session), _) = ask.transfers() {
+        let (design, directions) = (&session.design, u32::from(ask.direction.up()) + u32::from(ask.direction.down()));
+        parts.push(format!(
+            "up to {} pairs of TCP transfers of {:.0} kB of each of {} comparisons{} (at most {:.1} MB of it)",
+            design.rounds,
+            f64::from(design.bytes) / 1e3,
+            design.hypotheses.len(),
+            if directions > 1 { " each way" } else { "" },
+            session.bytes as f64 / 1e6
+        ));
+    }
     format!(
         "will send at most {:.1} MB both ways over {family} within about {seconds} s: {}, then trains from 512 kbit/s upward as far as that allows",
         options.budget_bytes as f64 / 1e6,
@@ -193,12 +214,16 @@ impl Run<'_> {
             alpha_none: self.options.alpha_none,
             least_delay_ms: self.options.least_delay_ms,
             least_loss: self.options.least_loss,
+            least_throughput: self.options.least_throughput,
             hypotheses: ask.hypothesis_count().max(1),
             false_changes_per_year: None,
         };
         progress(ShapingProgress::Plan(describe(ask, self.options, self.family, self.seconds)));
         let pairs = ask.pairs();
-        let mut left = ask.budget_bytes;
+        let (transfers, too_little) = ask.transfers();
+        untested.extend(too_little);
+        let aside = transfers.as_ref().map_or(0, |session| session.bytes);
+        let mut left = ask.budget_bytes.saturating_sub(aside);
         let mut opened = Vec::new();
         for session in &pairs {
             let experiment = Experiment { design: Design::Pairs(session.design.clone()), standard, seed };
@@ -215,6 +240,10 @@ impl Run<'_> {
             return Err(WorkerError::Untestable(untested.join("; ")));
         }
         let blocked = self.follow_pairs(ask, &opened, &mut left, progress).await?;
+        if let Some(session) = transfers {
+            // Not on the path while pairs are: their packets would wait behind a transfer's.
+            self.transfer(session, standard, seed ^ 0xb01c, targets, untested, progress).await?;
+        }
         let left_s = (f64::from(self.seconds) - begin.elapsed().as_secs_f64()).max(8.0);
         // Contests come last, so their time is set aside first.
         let aside_s = if self.options.load.is_some() { Trains::contest_seconds(ask).min(left_s / 2.0) } else { 0.0 };
@@ -229,6 +258,42 @@ impl Run<'_> {
             };
             self.contend(path_bps, &mut trains, standard, seed ^ 0x10ad, targets, untested, progress).await?;
         }
+        Ok(())
+    }
+
+    /// Pairs of whole TCP transfers, within their share of the time.
+    async fn transfer(
+        &self,
+        session: BulkSession,
+        standard: Standard,
+        seed: u64,
+        targets: &mut Targets,
+        untested: &mut Vec<String>,
+        progress: &mut impl FnMut(ShapingProgress),
+    ) -> Result<(), WorkerError> {
+        let directions = u32::from(self.spec.direction.up()) + u32::from(self.spec.direction.down());
+        let of = 2 * session.design.hypotheses.len() as u32 * directions * session.design.rounds;
+        let at_most = Duration::from_secs_f64(session.seconds);
+        let experiment = Experiment { design: Design::Bulk(session.design), standard, seed };
+        let (id, course) = match self.open(experiment, None, targets).await? {
+            Ok(opened) => opened,
+            Err(problem) => {
+                untested.push(format!("TCP throughput: {problem}"));
+                return Ok(());
+            }
+        };
+        let begin = Instant::now();
+        while !course.is_finished() && begin.elapsed() < at_most {
+            progress(ShapingProgress::Transfers { done: course.transfers(), of });
+            tokio::time::sleep(POLL).await;
+        }
+        if !course.is_finished() {
+            let done = course.transfers();
+            untested.push(format!(
+                "TCP throughput: its time was over after {done} of at most {of} transfers; --duration gives more"
+            ));
+        }
+        self.stop(id);
         Ok(())
     }
 

@@ -357,5 +357,6 @@ fn ended(session: SessionId, note: String) -> SessionUpload {
         foreign: 0,
         notes: vec![note],
         local_queue: Vec::new(),
+        transfers: Vec::new(),
     }
 }

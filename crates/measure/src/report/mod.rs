@@ -5,6 +5,7 @@ mod classes;
 mod marks;
 mod pairs;
 mod shaping;
+mod transfers;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use classes::ClassRows;
 use marks::KindMarks;
 use pairs::Pairs;
 use shaping::Experiments;
+pub use transfers::add_transfers;
 
 /// Why a source could not deliver its samples; passed through as it came.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;

@@ -96,6 +96,8 @@ impl Run {
                 }
                 self.judged.extend(judged);
             }
+            // Transfers have no samples: `report::transfers`.
+            Design::Bulk(_) => {}
             Design::Contest(design) => {
                 let probes: Vec<Observed> = probes.iter().map(|(observed, _)| *observed).collect();
                 let seen = contest::judge(design, experiment.seed, &probes, &experiment.standard);

@@ -1,6 +1,7 @@
 //! A whole run within its budget: which comparisons, how many pairs of them, which trains after that. Pure; the worker sends, the
 //! server judges, and what it has judged comes back in here.
 
+mod bulk;
 #[cfg(test)]
 mod tests;
 mod trains;
@@ -9,6 +10,7 @@ use model::report::Verdict;
 use model::shaping::{Arm, DirectionStatus, Hypothesis, PairDesign, Payload, Ports, Purpose};
 use model::{DirectionChoice, Dscp};
 
+pub use bulk::{BulkSession, transfer_bound, transfer_cost};
 pub use trains::{Memory, Trains};
 
 /// Between the two probes of a pair.
@@ -54,6 +56,10 @@ pub struct Ask {
     /// Both ways, everything that the run causes.
     pub budget_bytes: u64,
     pub seconds: f64,
+    /// Whether TCP's throughput may be compared: a run does, an endless watch does not.
+    pub transfers: bool,
+    /// Of the run, over all comparisons.
+    pub alpha: f64,
 }
 
 /// Sessions of pairs and how many rounds the budget lets them have.
@@ -112,7 +118,7 @@ impl Ask {
     pub fn hypothesis_count(&self) -> u32 {
         let (datagrams, streams) = self.hypotheses();
         let directions = u32::from(self.direction.up()) + u32::from(self.direction.down());
-        (datagrams.len() + streams.len()) as u32 * directions
+        (datagrams.len() + streams.len()) as u32 * directions + self.bulk_count()
     }
 
     /// Bytes of one datagram and what it causes.
@@ -124,8 +130,11 @@ impl Ask {
     /// The sessions of pairs, first those over UDP.
     pub fn pairs(&self) -> Vec<PairSession> {
         let (datagrams, streams) = self.hypotheses();
-        let budget = self.budget_bytes as f64 * PAIRS;
-        let seconds = (self.seconds * PAIR_TIME).max(1.0);
+        let (transfers, _) = self.transfers();
+        let aside = transfers.as_ref().map_or(0, |session| session.bytes);
+        let budget = self.budget_bytes.saturating_sub(aside) as f64 * PAIRS;
+        let aside_s = transfers.map_or(0.0, |session| session.seconds);
+        let seconds = ((self.seconds - aside_s) * PAIR_TIME).max(1.0);
         let shares = match (datagrams.is_empty(), streams.is_empty()) {
             (false, false) => [budget * (1.0 - STREAMS), budget * STREAMS],
             _ => [budget, budget],

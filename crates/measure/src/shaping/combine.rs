@@ -226,7 +226,7 @@ fn entry_of<'a>(
     &mut verdicts.differentiation[index]
 }
 
-fn unknown(subject: Arm, control: Arm, standard: &Standard) -> Differentiation {
+pub(super) fn unknown(subject: Arm, control: Arm, standard: &Standard) -> Differentiation {
     Differentiation {
         subject: subject.into(),
         control: control.into(),
@@ -250,13 +250,14 @@ fn unknown(subject: Arm, control: Arm, standard: &Standard) -> Differentiation {
         pairs: 0,
         seconds: 0.0,
         under_load: None,
+        throughput: None,
         course: Vec::new(),
         note: "asked by trains only".to_owned(),
     }
 }
 
 /// What is blocked has no rate, and what this host does itself is not the path's limit.
-fn may_be_named(so_far: Verdict) -> bool {
+pub(super) fn may_be_named(so_far: Verdict) -> bool {
     !matches!(so_far, Verdict::Blocked | Verdict::Void)
 }
 
@@ -300,7 +301,7 @@ fn rate(limit: &Limit) -> String {
     format!("{:.0} kbit/s", limit.rate_bps.estimate / 1e3)
 }
 
-fn add(note: &mut String, text: String) {
+pub(super) fn add(note: &mut String, text: String) {
     if !note.is_empty() {
         note.push_str("; ");
     }
@@ -308,7 +309,7 @@ fn add(note: &mut String, text: String) {
 }
 
 /// Trains have seen what the pairs could not.
-fn drop_blind_pairs(note: &mut String) {
+pub(super) fn drop_blind_pairs(note: &mut String) {
     let kept: Vec<&str> = note.split("; ").filter(|part| !part.contains("invisible to them")).collect();
     *note = kept.join("; ");
 }

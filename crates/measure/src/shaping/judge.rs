@@ -343,6 +343,7 @@ impl Case {
             pairs: self.pairs,
             seconds,
             under_load: None,
+            throughput: None,
             course: self.course.points.clone(),
             note: self.note(standard, verdict, seconds, diverse && self.hypothesis.ports == Ports::Fresh),
         }

@@ -2,6 +2,7 @@
 //! the order of a fair coin, so whatever the network does to all packets alike (bursts, route changes, clocks) exchanges the
 //! labels freely, and only differences by class add up (facts: e-processes of Ville's kind, confidence sequences).
 
+pub mod bulk;
 pub mod campaign;
 pub mod combine;
 pub mod confidence;

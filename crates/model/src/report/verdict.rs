@@ -157,17 +157,40 @@ pub struct Differentiation {
     #[serde(default)]
     pub where_note: Option<String>,
     pub pairs: u64,
-    /// Seconds between the first and the last probe judged.
+    /// Seconds between the first and the last probe judged; of transfers alone the time that they took.
     #[serde(default)]
     pub seconds: f64,
     /// How the two share the path while together they ask for more than it has; `None` where nobody asked (`--load`).
     #[serde(default)]
     pub under_load: Option<UnderLoad>,
+    /// Whole TCP transfers of both; `None` where nobody asked.
+    #[serde(default)]
+    pub throughput: Option<Throughput>,
     /// The evidence as it grew, thinned out.
     #[serde(default)]
     pub course: Vec<CoursePoint>,
     /// What could not be seen, and what would change the verdict.
     pub note: String,
+}
+
+/// How fast TCP carried the two. Rates are of stream bytes, from the receiver's first to its last; an estimate is the median, `null`
+/// as long as there is no interval for it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Throughput {
+    /// What the transfers alone say.
+    pub verdict: Verdict,
+    pub subject_bps: Option<Estimate>,
+    pub control_bps: Option<Estimate>,
+    /// The subject's rate over the control's, within pairs.
+    pub ratio: Option<Estimate>,
+    /// Segments sent again, in all transfers of each.
+    pub subject_retransmits: u64,
+    pub control_retransmits: u64,
+    /// Pairs of transfers, and the stream bytes of one.
+    pub pairs: u64,
+    pub bytes: u32,
+    /// Decimal logarithm of the largest e-value against "as fast as the control".
+    pub log10_e: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -86,6 +86,7 @@ fn options(args: &ShapingArgs) -> ShapingOptions {
         alpha_none: args.alpha_none,
         least_delay_ms: args.least_delay,
         least_loss: args.least_loss / 100.0,
+        least_throughput: args.least_throughput / 100.0,
     }
 }
 
@@ -121,6 +122,9 @@ impl Line {
                 "comparing in pairs",
                 format!(" {}/{} s at most, {decided} of {of} decided", elapsed.as_secs(), at_most.as_secs()),
             ),
+            ProbeProgress::Shaping(ShapingProgress::Transfers { done, of }) => {
+                ("transferring in pairs", format!(" {done} of {of} at most"))
+            }
             ProbeProgress::Shaping(ShapingProgress::Contest { kbps }) => {
                 return self.say(&format!("filling the path with two classes, {kbps} kbit/s"));
             }

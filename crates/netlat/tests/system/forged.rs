@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use model::control::SessionRequest;
+use model::shaping::Experiment;
 use model::{BootId, DirectionChoice, Family, Kind, SessionGrant, Tos};
 use ring::rand::{SecureRandom, SystemRandom};
 use wire::discovery::{DISCOVERY_LEN, build_discovery_request, parse_discovery_response};
@@ -36,6 +37,10 @@ pub const BOOT: BootId = BootId(7);
 
 impl Opened {
     pub fn new(control: &Control, kind: Kind, rate_pps: f64) -> Opened {
+        Opened::asked(control, kind, rate_pps, None)
+    }
+
+    pub fn asked(control: &Control, kind: Kind, rate_pps: f64, experiment: Option<Experiment>) -> Opened {
         let request = SessionRequest {
             boot: BOOT,
             kind,
@@ -45,13 +50,23 @@ impl Opened {
             rate_pps,
             size: 192,
             task: None,
-            experiment: None,
+            experiment,
             syn: None,
         };
         let grant = control.block(control.uplink.open_session(&request)).expect("a session");
         let (up, down) = (DirectionKey::new(&key(&grant.key_up)), DirectionKey::new(&key(&grant.key_down)));
         let mask = MaskKey::new(&key(&grant.mask_key));
         Opened { grant, up, down, mask }
+    }
+
+    /// What opens a connection.
+    pub fn token(&self, sequence: u32, key: &DirectionKey) -> [u8; wire::token::TOKEN_LEN] {
+        wire::token::seal_token(self.session(), &Opened::header(sequence), key, &self.mask)
+    }
+
+    /// The report that ends a transfer.
+    pub fn report(&self, sequence: u32, stream: &[u8]) -> Option<wire::bulk::Report> {
+        wire::bulk::open_report(self.session(), sequence, stream.last_chunk()?, &self.down).ok()
     }
 
     fn session(&self) -> u32 {

@@ -17,3 +17,4 @@ mod serving;
 mod spool;
 mod strangers;
 mod support;
+mod transfers;

@@ -27,6 +27,7 @@ fn bleached(scene: &Scene, server: &Server, name: &str) -> Control {
         foreign: 0,
         notes: Vec::new(),
         local_queue: Vec::new(),
+        transfers: Vec::new(),
     };
     for sequence in 0..PROBES {
         voice.send(&session.control_packet(sequence, &session.up)).expect("sent");

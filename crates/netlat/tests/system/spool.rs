@@ -150,6 +150,7 @@ fn a_first_batch_that_comes_late_does_not_end_the_next_starts_sessions() {
             foreign: 0,
             notes: Vec::new(),
             local_queue: Vec::new(),
+            transfers: Vec::new(),
         };
         let upload = Upload { boot: BootId(boot), batch, sessions: vec![told] };
         let bytes = serde_json::to_vec(&upload).expect("JSON");

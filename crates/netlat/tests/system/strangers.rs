@@ -116,6 +116,7 @@ fn a_worker_speaks_for_itself_only() {
             foreign: 0,
             notes: vec!["not yours".to_owned()],
             local_queue: Vec::new(),
+            transfers: Vec::new(),
         };
         let upload = Upload { boot: BOOT, batch, sessions: vec![told] };
         let bytes = serde_json::to_vec(&upload).expect("JSON");

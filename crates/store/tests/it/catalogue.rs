@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use model::control::{SessionInfo, SynFingerprint};
+use model::shaping::Transfer;
 use model::{
     BootId, Direction, DirectionChoice, Family, Kind, ReceivedHalf, SampleFlags, SentHalf, SessionId, Task, TaskId,
     TaskSpec, Tos, UnixNanos,
@@ -128,6 +129,7 @@ fn info(id: u32, worker: &str) -> SessionInfo {
         notes: vec!["tcp 443 could not be opened".to_owned()],
         experiment: None,
         local_queue: Vec::new(),
+        transfers: Vec::new(),
     }
 }
 
@@ -153,6 +155,7 @@ fn open_sessions_survive_a_restart_and_lose_their_keys_when_they_end() {
         to: None,
         notes: notes.iter().map(|note| (*note).to_owned()).collect(),
         local_queue: Vec::new(),
+        transfers: Vec::new(),
     };
     store.note_session(&note(Some("[2001:db8::2]:40000"), &["a", "tcp 443 could not be opened"])).unwrap();
     store
@@ -195,6 +198,29 @@ fn open_sessions_survive_a_restart_and_lose_their_keys_when_they_end() {
 }
 
 #[test]
+fn a_transfer_that_is_told_twice_is_kept_once_and_all_are_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(&dir);
+    let keys = SessionKeys { up: [1; 32], down: [2; 32] };
+    store.open_session(&info(5, "ams1"), &keys, &SessionPlan::default()).unwrap();
+    let transfer = |sequence, bytes| Transfer { sequence, bytes, retransmits: Some(sequence), ..Transfer::default() };
+    let told = |transfers: &[Transfer]| SessionNote {
+        session: SessionId(5),
+        from: None,
+        to: None,
+        notes: Vec::new(),
+        local_queue: Vec::new(),
+        transfers: transfers.to_vec(),
+    };
+    store.note_session(&told(&[transfer(3, 30), transfer(1, 10)])).unwrap();
+    let commit = Commit { notes: vec![told(&[transfer(3, 31), transfer(2, u64::MAX >> 1)])], ..Commit::default() };
+    store.commit(&commit).unwrap();
+    drop(store);
+    let kept = Reader::open(dir.path()).unwrap().sessions(&SessionQuery::default()).unwrap().remove(0).transfers;
+    assert_eq!(kept, [transfer(1, 10), transfer(2, u64::MAX >> 1), transfer(3, 30)]);
+}
+
+#[test]
 fn notes_of_a_talkative_worker_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir);
@@ -202,7 +228,14 @@ fn notes_of_a_talkative_worker_are_bounded() {
     store.open_session(&info(5, "ams1"), &keys, &SessionPlan::default()).unwrap();
     let notes = (0..1000).map(|i| format!("{i}{}", "ä".repeat(2000))).collect();
     store
-        .note_session(&SessionNote { session: SessionId(5), from: None, to: None, notes, local_queue: Vec::new() })
+        .note_session(&SessionNote {
+            session: SessionId(5),
+            from: None,
+            to: None,
+            notes,
+            local_queue: Vec::new(),
+            transfers: Vec::new(),
+        })
         .unwrap();
     let kept = store.session(SessionId(5)).unwrap().unwrap().notes;
     assert_eq!(kept.len(), 64);

@@ -138,6 +138,7 @@ fn a_session_goes_with_its_samples() {
             notes: Vec::new(),
             experiment: None,
             local_queue: Vec::new(),
+            transfers: Vec::new(),
         };
         store.open_session(&info, &SessionKeys { up: [0; 32], down: [0; 32] }, &SessionPlan::default()).unwrap();
     }

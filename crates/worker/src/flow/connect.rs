@@ -158,7 +158,7 @@ fn probe(link: &Link, due: Due, watcher: Option<&Watcher>) {
 }
 
 /// The host itself could not: nothing was on the wire.
-fn is_local(error: &NetError) -> bool {
+pub(super) fn is_local(error: &NetError) -> bool {
     use std::io::ErrorKind as E;
     matches!(
         error.kind(),

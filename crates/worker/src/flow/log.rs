@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::control::{ReceivedColumns, SentColumns};
+use model::shaping::Transfer;
 use model::{ReceivedHalf, SampleFlags, SentHalf, SessionId, SessionUpload, Tos, UnixNanos};
 
 /// A probe is settled this long after it was sent.
@@ -42,6 +43,7 @@ struct Inner {
     notes_told: usize,
     local_queue: Vec<u16>,
     local_queue_told: bool,
+    transfers: Vec<Transfer>,
     totals: Totals,
 }
 
@@ -144,6 +146,10 @@ impl SessionLog {
         }
     }
 
+    pub(crate) fn transferred(&self, transfer: Transfer) {
+        self.lock().transfers.push(transfer);
+    }
+
     /// The newest probe not settled whose sequence ends in these 16 bits.
     pub(crate) fn widen(&self, low: u16) -> Option<u32> {
         self.lock().pending.iter().rev().map(|pending| pending.sequence).find(|sequence| *sequence as u16 == low)
@@ -230,6 +236,7 @@ impl SessionLog {
             || inner.settled != inner.settled_told
             || inner.send_failures + inner.foreign > 0
             || inner.notes.len() > inner.notes_told
+            || !inner.transfers.is_empty()
             || (!inner.local_queue.is_empty() && !inner.local_queue_told);
         if !news && !close {
             return None;
@@ -249,6 +256,7 @@ impl SessionLog {
             foreign: std::mem::take(&mut inner.foreign),
             notes,
             local_queue,
+            transfers: std::mem::take(&mut inner.transfers),
         })
     }
 }

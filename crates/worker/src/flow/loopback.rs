@@ -16,18 +16,18 @@ use super::{Flow, FlowSpec, Surroundings};
 use crate::config::EchoSockets;
 use crate::duty::Cycle;
 
-const SESSION: u32 = 0x1234_5678;
+pub(super) const SESSION: u32 = 0x1234_5678;
 const KEYS: [u8; 3] = [1, 2, 3];
 
-fn key(which: usize) -> [u8; 32] {
+pub(super) fn key(which: usize) -> [u8; 32] {
     [KEYS[which]; 32]
 }
 
-fn mask() -> MaskKey {
+pub(super) fn mask() -> MaskKey {
     MaskKey::new(&key(2))
 }
 
-fn grant(ports: ProbePorts) -> SessionGrant {
+pub(super) fn grant(ports: ProbePorts) -> SessionGrant {
     let hex = |which| data_encoding::HEXLOWER.encode(&key(which));
     SessionGrant {
         session: SessionId(SESSION),

@@ -9,6 +9,8 @@ pub(crate) mod link;
 pub(crate) mod log;
 #[cfg(test)]
 mod loopback;
+#[cfg(test)]
+mod loopback_transfers;
 pub(crate) mod nearest;
 pub(crate) mod plan;
 pub(crate) mod stop;
@@ -193,6 +195,10 @@ impl Flow {
     fn run_experiment(&self, bench: Arc<Bench>, around: &Surroundings<'_>) -> Result<(), String> {
         let (sending, receiving) = (self.stop_sending.clone(), self.stop_receiving.clone());
         match &bench.experiment.design {
+            Design::Bulk(design) => {
+                let design = design.clone();
+                self.thread("bulk", move || experiment::transfer_all(&bench, &design, &sending))
+            }
             Design::Pairs(design) if self.spec.kind.is_tcp() => {
                 let (design, watcher) = (design.clone(), around.watcher.cloned());
                 self.thread("pairs", move || experiment::dispatch(&bench, &design, watcher.as_ref(), &sending))

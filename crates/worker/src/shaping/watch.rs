@@ -53,7 +53,7 @@ fn watch_ask(spec: &TaskSpec, shaping: &ShapingSpec, ports: &ProbePorts, family:
     let (ask, _) = ask(spec, &options, ports, family, 0);
     let budget_bytes = shaping.bytes_per_hour / families.max(1) as u64;
     // Half of a run's time is for pairs: an hour of them.
-    Ask { budget_bytes, seconds: 7_200.0, ..ask }
+    Ask { budget_bytes, seconds: 7_200.0, transfers: false, ..ask }
 }
 
 /// A task whose trains are due from time to time.

@@ -26,6 +26,7 @@ pub fn report(worker: &WorkerName, generated_at: String, outcome: &StampOutcome)
         notes: outcome.notes.clone(),
         experiment: None,
         local_queue: Vec::new(),
+        transfers: Vec::new(),
     };
     let known = |session| (session == outcome.session).then(|| info.clone());
     let mut paths = build_paths(worker, &comparable(outcome), &known, &ReportConfig::default())?;

@@ -18,6 +18,8 @@ fn ask() -> Ask {
         headers: 28,
         budget_bytes: 20_000_000,
         seconds: 60.0,
+        transfers: true,
+        alpha: 0.001,
     }
 }
 
@@ -32,7 +34,8 @@ fn every_subject_has_its_control_and_the_paths_are_checked() {
         let differing = factors.iter().filter(|differs| **differs).count();
         assert_eq!(differing, usize::from(hypothesis.purpose == Purpose::Difference), "{hypothesis:?}");
     }
-    assert_eq!(ask().hypothesis_count(), 16);
+    // In both directions, and http once more by whole transfers.
+    assert_eq!(ask().hypothesis_count(), 2 * (7 + 1 + 1));
 }
 
 #[test]
@@ -90,4 +93,48 @@ fn nothing_is_decided_before_all_directions_are() {
     let down = status(model::Direction::Down, [true, false]);
     assert_eq!(decided(DirectionChoice::Both, std::slice::from_ref(&up)), None);
     assert_eq!(decided(DirectionChoice::Both, &[up, down]), Some(vec![true, false]));
+}
+
+#[test]
+fn transfers_are_as_large_as_budget_and_time_allow_or_it_is_said() {
+    let web = |budget_bytes, seconds| Ask {
+        dscp: vec![Dscp::default()],
+        payloads: vec![Payload::Http],
+        ports: Vec::new(),
+        budget_bytes,
+        seconds,
+        ..ask()
+    };
+    let mut last = 0;
+    for (budget, seconds) in [(20_000_000, 60.0), (60_000_000, 120.0), (1_000_000_000, 600.0)] {
+        let ask = web(budget, seconds);
+        let (session, left_out) = ask.transfers();
+        let (session, pairs) = (session.unwrap(), ask.pairs());
+        let spent: u64 = session.bytes + pairs.iter().map(|pairs| ask.pair_bytes(pairs)).sum::<u64>();
+        assert!(spent <= budget && left_out.is_none(), "{budget}: {spent}, {left_out:?}");
+        let transfers = 4 * session.design.rounds;
+        assert!(u64::from(transfers) * transfer_bound(&session.design) <= session.bytes + u64::from(transfers));
+        assert!(f64::from(session.design.most_ms) / 1e3 * 2.0 * 10.0 < session.seconds, "ten pairs each way fit");
+        assert!(session.design.bytes >= last && session.design.bytes % 16_389 == 0);
+        last = session.design.bytes;
+        model::shaping::Experiment {
+            design: model::shaping::Design::Bulk(session.design),
+            standard: model::shaping::Standard::default(),
+            seed: 1,
+        }
+        .check()
+        .unwrap();
+    }
+    for (budget, seconds) in [(2_000_000, 60.0), (20_000_000, 20.0)] {
+        let ask = web(budget, seconds);
+        let (session, left_out) = ask.transfers();
+        assert!(session.is_none() && left_out.unwrap().contains("TCP throughput of http"));
+        assert_eq!(ask.hypothesis_count(), 2, "what is not asked takes no share of the error rate");
+    }
+    // Of much that is asked the kinds come first, and the rest is named.
+    let (session, left_out) = ask().transfers();
+    assert_eq!(session.unwrap().design.hypotheses[0].subject.payload, Payload::Http);
+    assert!(left_out.unwrap().contains("port 443"));
+    let asked = Ask { payloads: vec![Payload::Rtp], ..ask() };
+    assert_eq!(asked.transfers(), (None, None), "nobody asked for TCP");
 }

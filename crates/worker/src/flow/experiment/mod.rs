@@ -1,6 +1,7 @@
 //! An experiment's flow: one session whose probes are of several classes, on many source ports, by a plan that the server knows
 //! as well. What a probe is for is its sequence number's matter; nothing is judged here but this host's own queue.
 
+mod bulk;
 mod queue;
 mod receive;
 mod send;
@@ -9,7 +10,7 @@ mod streams;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use measure::shaping::plan::SocketId;
@@ -20,6 +21,7 @@ use net::{NetError, UdpProbeSocket};
 use super::link::Link;
 use queue::LocalQueue;
 
+pub(super) use bulk::transfer_all;
 pub(super) use receive::receive;
 pub(super) use send::{send_contest, send_pairs, send_trains};
 pub(super) use streams::dispatch;
@@ -30,12 +32,18 @@ pub(crate) struct Course {
     /// Of pairs.
     rounds: u32,
     decided: Mutex<Vec<bool>>,
+    transfers: AtomicU32,
     finished: AtomicBool,
 }
 
 impl Course {
     pub(super) fn new(rounds: Option<u32>) -> Course {
-        Course { rounds: rounds.unwrap_or(u32::MAX), decided: Mutex::default(), finished: AtomicBool::default() }
+        Course {
+            rounds: rounds.unwrap_or(u32::MAX),
+            decided: Mutex::default(),
+            transfers: AtomicU32::default(),
+            finished: AtomicBool::default(),
+        }
     }
 
     /// The sequence after the last one of a plan with so many probes a round.
@@ -56,6 +64,15 @@ impl Course {
     /// The last probe of the plan was sent.
     pub(crate) fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
+    }
+
+    /// TCP transfers that were carried out.
+    pub(crate) fn transfers(&self) -> u32 {
+        self.transfers.load(Ordering::Relaxed)
+    }
+
+    fn note_transfer(&self) {
+        self.transfers.fetch_add(1, Ordering::Relaxed);
     }
 
     fn finish(&self) {
@@ -82,6 +99,7 @@ impl AsRef<UdpProbeSocket> for Port {
 /// What the threads of an experiment share.
 pub(super) struct Bench {
     pub experiment: Experiment,
+    direction: DirectionChoice,
     pub course: Arc<Course>,
     /// How each arm's packets are dressed. Keys, log and clock are the session's.
     links: BTreeMap<Arm, Arc<Link>>,
@@ -109,7 +127,7 @@ impl Bench {
                     super::connect::build(&model, &mut request, &[0; wire::token::TOKEN_LEN])?;
                     Some(request.len())
                 }
-                (Payload::RandomStream, None) => Some(512),
+                (Payload::RandomStream, None) => Some(wire::bulk::STREAM_OPENING_LEN),
                 _ => None,
             };
             let mut made = link(arm.payload, peer, length);
@@ -124,7 +142,7 @@ impl Bench {
             links.entry(arm).or_insert_with(|| Arc::new(made));
         }
         let queue = Mutex::new(LocalQueue::new(&experiment, direction));
-        Ok(Bench { experiment, course, links, ports: Mutex::default(), queue })
+        Ok(Bench { experiment, direction, course, links, ports: Mutex::default(), queue })
     }
 
     fn link(&self, arm: Arm) -> Option<&Arc<Link>> {
