@@ -15,6 +15,7 @@ pub mod remarking;
 pub mod report;
 pub mod schedule;
 pub mod shaping;
+pub mod words;
 
 pub use clock::{ClockModel, ClockSegment, ClockTracker, Delay, Exchange, Offset};
 pub use join::{JoinCounters, Joiner, StreamInfo};

@@ -43,6 +43,8 @@ pub enum Command {
     Bot(BotArgs),
     /// What was measured: one-way delay, loss, marks of every path in a data directory
     Report(ReportArgs),
+    /// Shows a data directory in the browser, without writing to it
+    Dashboard(DashboardArgs),
     /// Writes samples to a file that other programs read
     Export(ExportArgs),
     /// The whole system on this machine: cities in network namespaces with known policies; no account, no root
@@ -81,6 +83,9 @@ pub struct ServerRun {
     /// Control plane, HTTPS; an unspecified address listens on all [default: [::]:8443]
     #[arg(long, env = "NETLAT_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Dashboard as plain HTTP, on a loopback address or "off"; with a login it is on the HTTPS port too [default: 127.0.0.1:8080]
+    #[arg(long, env = "NETLAT_DASHBOARD", value_name = "ADDR:PORT|off")]
+    pub dashboard: Option<String>,
     /// UDP and TCP port P of the probes; dns uses P+1 [default: 8620]
     #[arg(long, env = "NETLAT_PROBE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..65535))]
     pub probe_port: Option<u16>,
@@ -107,6 +112,19 @@ pub struct ServerRun {
     pub key: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  netlat dashboard --data /var/lib/netlat/server\nA running server shows its own data; from another host, forward the port: ssh -L 8080:127.0.0.1:8080 HOST"
+)]
+pub struct DashboardArgs {
+    /// Data directory of a server, running or not [default: $XDG_DATA_HOME/netlat/server]
+    #[arg(long = "data", visible_alias = "data-dir", env = "NETLAT_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// A loopback address; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ServerCommand {
     /// Prints a fresh join string of the running server
@@ -115,6 +133,15 @@ pub enum ServerCommand {
         /// For any number of workers instead of one
         #[arg(long)]
         many: bool,
+        #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+    /// Prints a link that logs one browser in to the running server's dashboard, once
+    #[command(after_help = "Example:\n  netlat server login --admin     for starting and stopping tasks as well")]
+    Login {
+        /// Also to start and stop tasks
+        #[arg(long)]
+        admin: bool,
         #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },

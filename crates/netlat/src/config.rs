@@ -28,6 +28,8 @@ pub struct ServerSection {
     pub false_changes_per_year: Option<f64>,
     pub data_dir: Option<PathBuf>,
     pub interface: Option<String>,
+    /// Loopback address of the dashboard, or `off`.
+    pub dashboard: Option<String>,
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub storage: StorageSection,

@@ -6,7 +6,6 @@ mod config;
 mod ports;
 mod table;
 mod usage;
-mod verdicts;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -70,6 +69,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Path(args) => commands::path::run(args),
         Command::Bot(args) => commands::bot::run(args, &config),
         Command::Report(args) => commands::report::run(args, &config),
+        Command::Dashboard(args) => commands::dashboard::run(args, &config),
         Command::Export(args) => commands::export::run(args, &config),
         Command::Demo(args) => commands::demo::run(args, cli.verbose),
         Command::Emulate { service } => commands::emulate::run(service, cli.config.as_deref()),
@@ -93,8 +93,9 @@ fn log_to_stderr(verbose: u8) {
     };
     let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
     // Libraries below speak of every connection they reuse; their debug lines help nobody here.
-    let ours = ["netlat", "server", "worker", "store", "net", "measure", "lab", "discord", "discord_emulator"]
-        .map(|name| (name, level));
+    let ours =
+        ["netlat", "dashboard", "server", "worker", "store", "net", "measure", "lab", "discord", "discord_emulator"]
+            .map(|name| (name, level));
     let filter =
         tracing_subscriber::filter::Targets::new().with_targets(ours).with_default(level.min(LevelFilter::WARN));
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(!plain);

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
+use measure::words::{self, class_name};
 use model::report::{Application, Class, Path, Remarking, Report};
-use model::{Dscp, Ecn};
 
 pub fn new(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -36,7 +36,7 @@ pub fn report(report: &Report, explain: bool) -> String {
             change.at,
             change.worker,
             change.direction,
-            crate::verdicts::what(&change.subject, &change.control),
+            words::what(&change.subject, &change.control),
             change.from.name(),
             change.to.name()
         );
@@ -69,7 +69,7 @@ fn write_path(out: &mut String, path: &Path, explain: bool) {
     for remarking in &path.remarking {
         let _ = writeln!(out, "  {}", remarking_line(remarking));
     }
-    for line in crate::verdicts::lines(path, explain) {
+    for line in words::lines(path, explain) {
         let _ = writeln!(out, "  {line}");
     }
     out.push('\n');
@@ -139,14 +139,6 @@ pub fn applications(applications: &[Application]) -> String {
 
 pub fn loss(lost: u64, sent: u64) -> String {
     if sent == 0 { "-".to_owned() } else { format!("{lost} ({:.1} %)", lost as f64 * 100.0 / sent as f64) }
-}
-
-pub fn class_name(dscp: u8, ecn: u8) -> String {
-    let dscp = Dscp::new(dscp).unwrap_or_default();
-    match Ecn::from_bits(ecn) {
-        Ecn::NotEct => dscp.to_string(),
-        ecn => format!("{dscp}+{ecn}"),
-    }
 }
 
 /// What happened to the marks of one kind, in one line.

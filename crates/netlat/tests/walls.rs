@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Crates of the workspace and which of them each may use.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("wire", &[]),
     ("model", &["wire"]),
     ("measure", &["wire", "model"]),
@@ -15,12 +15,26 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("lab", &["wire", "model", "net"]),
     ("path", &["wire", "model", "measure", "net"]),
     ("discord-emulator", &[]),
-    ("server", &["wire", "model", "measure", "net", "path", "store"]),
+    ("dashboard", &["model", "measure", "net", "path", "store"]),
+    ("server", &["wire", "model", "measure", "net", "path", "store", "dashboard"]),
     ("worker", &["wire", "model", "measure", "net", "path"]),
     ("discord", &["wire", "model", "net"]),
     (
         "netlat",
-        &["wire", "model", "measure", "net", "path", "store", "lab", "server", "worker", "discord", "discord-emulator"],
+        &[
+            "wire",
+            "model",
+            "measure",
+            "net",
+            "path",
+            "store",
+            "lab",
+            "dashboard",
+            "server",
+            "worker",
+            "discord",
+            "discord-emulator",
+        ],
     ),
 ];
 
@@ -28,11 +42,11 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 const ONLY_IN: [(&str, &[&str]); 9] = [
     ("rusqlite", &["store"]),
     ("parquet", &["store"]),
-    ("axum", &["server", "discord-emulator"]),
+    ("axum", &["dashboard", "server", "discord-emulator"]),
     ("clap", &["netlat"]),
     ("reqwest", &["worker"]),
     ("libc", &["net"]),
-    ("tokio", &["server", "worker", "netlat", "discord", "discord-emulator"]),
+    ("tokio", &["dashboard", "server", "worker", "netlat", "discord", "discord-emulator"]),
     ("twilight-gateway", &["discord"]),
     ("davey", &["discord"]),
 ];

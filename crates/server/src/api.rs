@@ -77,6 +77,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/api/v1/admin/applications", get(applications))
         .route("/api/v1/admin/records.csv", get(csv))
         .route("/api/v1/admin/join", post(join))
+        .route("/api/v1/admin/login", post(login))
         .route("/api/v1/admin/status", get(status))
         .route("/api/v1/admin/tasks", get(tasks).post(add_task))
         .route("/api/v1/admin/tasks/{id}", delete(remove_task))
@@ -332,6 +333,28 @@ pub struct JoinAnswer {
 async fn join(State(api): State<Api>, _: Admin, Json(request): Json<JoinRequest>) -> Result<Json<JoinAnswer>, Refusal> {
     let join = api.coordinator.join_string(request.many, request.expires_s).await?;
     Ok(Json(JoinAnswer { join }))
+}
+
+/// `POST /api/v1/admin/login`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoginRequest {
+    /// Whoever follows the link may also start and stop tasks.
+    pub admin: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LoginAnswer {
+    pub link: String,
+}
+
+async fn login(
+    State(api): State<Api>,
+    _: Admin,
+    Json(request): Json<LoginRequest>,
+) -> Result<Json<LoginAnswer>, Refusal> {
+    let role = if request.admin { dashboard::Role::Admin } else { dashboard::Role::Viewer };
+    Ok(Json(LoginAnswer { link: api.coordinator.login_link(role)? }))
 }
 
 async fn status(State(api): State<Api>, _: Admin) -> Result<Response, Refusal> {

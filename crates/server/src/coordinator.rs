@@ -24,6 +24,7 @@ use crate::ingest::{Ingest, Message, UploadRefused};
 use crate::secrets;
 use crate::stream::SessionStreams;
 use axum::http::StatusCode;
+use dashboard::{Gate, Role};
 
 /// Sessions one worker may have open.
 const MAX_SESSIONS: usize = 64;
@@ -41,6 +42,7 @@ pub struct Coordinator {
     fingerprint: String,
     clock: net::Clock,
     false_changes_per_year: f64,
+    gate: Arc<Gate>,
     /// Reports read many rows; one at a time keeps the memory bounded.
     reports: Arc<Semaphore>,
 }
@@ -57,6 +59,7 @@ pub(crate) struct Parts {
     pub fingerprint: String,
     pub clock: net::Clock,
     pub false_changes_per_year: f64,
+    pub gate: Arc<Gate>,
 }
 
 /// `GET /api/v1/admin/status`.
@@ -91,6 +94,7 @@ impl Coordinator {
             fingerprint,
             clock,
             false_changes_per_year,
+            gate,
         } = parts;
         let reports = Arc::new(Semaphore::new(1));
         Coordinator {
@@ -104,6 +108,7 @@ impl Coordinator {
             fingerprint,
             clock,
             false_changes_per_year,
+            gate,
             reports,
         }
     }
@@ -219,6 +224,11 @@ impl Coordinator {
         let uses = if many { None } else { Some(1) };
         self.call(move |ingest| Ok(ingest.store.add_join_token(hash, uses, expires)?)).await?;
         Ok(self.join_text(&token))
+    }
+
+    /// A link that logs one browser in, once.
+    pub(crate) fn login_link(&self, role: Role) -> Result<String, ServerError> {
+        crate::listen::login_link(&self.gate, role, &self.authority, self.clock.now())
     }
 
     pub(crate) fn join_text(&self, token: &str) -> String {

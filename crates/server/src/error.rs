@@ -10,6 +10,13 @@ pub enum ServerError {
     Net(#[from] net::NetError),
     #[error("cannot listen on {address} for the control plane: {source}{hint}")]
     Listen { address: std::net::SocketAddr, source: std::io::Error, hint: &'static str },
+    #[error("cannot listen on {address} for the dashboard: {source}{hint}")]
+    Dashboard { address: std::net::SocketAddr, source: std::io::Error, hint: &'static str },
+    #[error(
+        "the dashboard cannot listen on {0}: plain HTTP is for this host alone (127.0.0.1, [::1]); from elsewhere use the \
+         HTTPS port with the link of `netlat server login`"
+    )]
+    DashboardNotLoopback(std::net::SocketAddr),
     #[error("cannot use the certificate {path}: {problem}")]
     Certificate { path: PathBuf, problem: String },
     #[error("cannot make a self-signed certificate: {0}")]

@@ -352,6 +352,9 @@ impl Ingest {
             let samples = streams.drain(tracker);
             self.experiments.push(&streams.info, samples.iter().map(|stored| stored.sample));
             if !samples.is_empty() {
+                if streams.info.experiment.is_some() && !self.next.commit.not_summed.contains(id) {
+                    self.next.commit.not_summed.push(*id);
+                }
                 self.next.commit.samples.push(WorkerSamples { worker: streams.info.worker.clone(), samples });
             }
             self.next.commit.resolved.extend(streams.watermarks());

@@ -19,6 +19,7 @@ mod limits;
 mod listen;
 mod observe;
 mod outlook;
+mod pages;
 pub mod reflect;
 pub mod report;
 pub mod secrets;
@@ -31,3 +32,4 @@ mod udp;
 
 pub use error::ServerError;
 pub use listen::{Announcement, Server, ServerConfig, write_private};
+pub use pages::DashboardAddress;

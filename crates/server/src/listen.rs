@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use dashboard::{Dashboard, Entrance, Gate, Role};
 use model::Task;
 use model::control::ProbePorts;
 use net::capture::Capture;
@@ -29,6 +30,7 @@ use crate::error::bind_hint;
 use crate::ingest::{Ingest, Message};
 use crate::observe::Observer;
 use crate::outlook::Outlook;
+use crate::pages::{self, ByCoordinator, DashboardAddress};
 use crate::secrets;
 use crate::sessions::SessionTable;
 use crate::tls::Identity;
@@ -56,6 +58,9 @@ pub struct ServerConfig {
     /// Tasks of the configuration; they replace those of the same id.
     pub tasks: Vec<Task>,
     pub clock: net::Clock,
+    pub dashboard: DashboardAddress,
+    /// The city that a media host's name tells of.
+    pub media_city: fn(&str) -> Option<String>,
 }
 
 /// `DATA-DIR/server.json`: how commands on the same host reach the running server. Not secret; the token is in `admin.token`.
@@ -86,6 +91,8 @@ pub struct Server {
     fingerprint: String,
     admin_hash: [u8; 32],
     mask_key: [u8; 32],
+    gate: Arc<Gate>,
+    pages: Option<std::net::TcpListener>,
 }
 
 /// Kernel buffer of a probe socket: a quarter second of 10,000 probes a second.
@@ -107,10 +114,14 @@ impl Server {
         let fresh_mask: [u8; 32] = secrets::random()?;
         let mask_key = fixed(store.secret("mask_key", || fresh_mask.to_vec())?)?;
         let admin_hash = admin_token(&config.data_dir)?;
+        let fresh_key: [u8; 32] = secrets::random()?;
+        let cookie_key = fixed(store.secret("cookie_key", || fresh_key.to_vec())?)?;
+        let gate = Arc::new(Gate::new(&cookie_key, Some(admin_hash)));
         for task in &config.tasks {
             store.add_task(task)?;
         }
         let control = control_listener(config.listen)?;
+        let pages = pages::listener(config.dashboard)?;
         let options = UdpOptions {
             timestamps: true,
             pktinfo: config.listen.ip().is_unspecified(),
@@ -149,7 +160,19 @@ impl Server {
             fingerprint,
             admin_hash,
             mask_key,
+            gate,
+            pages,
         })
+    }
+
+    /// Where the dashboard is served as plain HTTP, if it is.
+    pub fn dashboard_address(&self) -> Option<SocketAddr> {
+        self.pages.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// A link that logs one browser in, once, to look.
+    pub fn login_link(&self) -> Result<String, ServerError> {
+        login_link(&self.gate, Role::Viewer, &self.authority()?, self.config.clock.now())
     }
 
     /// SHA-256 of the control plane's certificate.
@@ -247,17 +270,34 @@ impl Server {
             advertised: self.config.advertise.iter().filter_map(|host| host.parse().ok()).collect(),
             authority,
             fingerprint: self.fingerprint,
-            clock,
+            clock: clock.clone(),
             false_changes_per_year: self.config.false_changes_per_year,
+            gate: self.gate.clone(),
         }));
         let (stopping, stopped) = watch::channel(false);
+        let dashboard = Dashboard::new(dashboard::Parts {
+            data_dir: self.config.data_dir.clone(),
+            clock,
+            gate: self.gate,
+            control: Some(Arc::new(ByCoordinator(coordinator.clone()))),
+            media_city: self.config.media_city,
+            stop: stopped.clone(),
+        });
+        let showing = match self.pages {
+            None => None,
+            Some(listener) => {
+                let router = dashboard.router(Entrance::Loopback);
+                Some(tokio::spawn(dashboard::serve(pages::in_runtime(listener)?, router, stopped.clone())))
+            }
+        };
         let listen = self.config.listen;
         let listener = tokio::net::TcpListener::from_std(self.control).map_err(|source| ServerError::Listen {
             address: listen,
             source,
             hint: "",
         })?;
-        let serving = tokio::spawn(crate::http::serve(listener, self.tls, crate::api::router(coordinator), stopped));
+        let router = crate::api::router(coordinator).merge(dashboard.router(Entrance::Tls));
+        let serving = tokio::spawn(crate::http::serve(listener, self.tls, router, stopped));
         stop.await;
 
         let _ = stopping.send(true);
@@ -270,6 +310,9 @@ impl Server {
             ingesting.join().map_err(|_| ServerError::Ingest("it panicked".to_owned()))
         });
         let _ = serving.await;
+        if let Some(showing) = showing {
+            let _ = showing.await;
+        }
         ended.await.map_err(|error| ServerError::Ingest(error.to_string()))?
     }
 }
@@ -287,6 +330,17 @@ fn probe_thread(
 ) -> Result<JoinHandle<()>, ServerError> {
     let (shared, observer) = (shared.clone(), Observer::new(sender.clone(), shared.counters.clone()));
     spawn(name, STACK, move || crate::udp::run(&socket, &mut protocol, &shared, observer))
+}
+
+/// The token is behind the `#`, which browsers do not send: it stays out of logs.
+pub(crate) fn login_link(
+    gate: &Gate,
+    role: Role,
+    authority: &str,
+    now: model::UnixNanos,
+) -> Result<String, ServerError> {
+    let token = gate.issue(role, now).ok_or(ServerError::Random)?;
+    Ok(format!("https://{authority}/#login={token}"))
 }
 
 fn fixed(bytes: Vec<u8>) -> Result<[u8; 32], ServerError> {

@@ -101,7 +101,9 @@ fn add_samples(db: &Transaction<'_>, commit: &Commit) -> rusqlite::Result<u64> {
             stream = Some((session, direction, known));
             if known.is_none_or(|through| stored.sample.sequence > through) {
                 block.push(&stored.sample);
-                increments.add(worker, stored);
+                if !commit.not_summed.contains(&session) {
+                    increments.add(worker, stored);
+                }
             }
         }
     }

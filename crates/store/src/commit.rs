@@ -8,6 +8,8 @@ use model::{BootId, Direction, ReceivedHalf, Sample, SentHalf, SessionId, UnixNa
 pub struct Commit {
     /// Those of one stream come in order of sequence, within a commit and from one to the next.
     pub samples: Vec<WorkerSamples>,
+    /// Sessions whose samples are kept but not summed up: an experiment's trains are sent to be lost.
+    pub not_summed: Vec<SessionId>,
     /// Halves that wait for their other half, so that a restart does not lose them.
     pub pending_add: Vec<PendingHalves>,
     /// Every probe of the stream up to this sequence number is a sample now: pending halves of the stream that

@@ -1,6 +1,6 @@
 //! What a reader asks for. A field left at its default does not filter.
 
-use model::{Direction, Family, Kind, SessionId, UnixNanos, WorkerName};
+use model::{Direction, Family, Kind, SessionId, Tos, UnixNanos, WorkerName};
 
 /// Which samples. `since` and `until` compare [`crate::time_of`] the sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,11 +46,26 @@ pub struct RollupQuery {
     /// Empty: all.
     pub kinds: Vec<Kind>,
     pub direction: Option<Direction>,
+    pub family: Option<Family>,
+    /// Empty: all.
+    pub classes: Vec<Tos>,
+    /// Delays are most of a rollup's bytes: whoever wants counts and marks alone is spared them.
+    pub without_delays: bool,
 }
 
 impl RollupQuery {
     pub fn all(period: Period) -> RollupQuery {
-        RollupQuery { period, worker: None, since: None, until: None, kinds: Vec::new(), direction: None }
+        RollupQuery {
+            period,
+            worker: None,
+            since: None,
+            until: None,
+            kinds: Vec::new(),
+            direction: None,
+            family: None,
+            classes: Vec::new(),
+            without_delays: false,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::control::SessionInfo;
-use model::{Sample, Task, WorkerName};
+use model::{Sample, Task, UnixNanos, WorkerName};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
@@ -19,7 +19,7 @@ use crate::credentials::{WorkerRow, workers};
 use crate::directory::Directory;
 use crate::error::StoreError;
 use crate::manifest::SegmentRow;
-use crate::query::{RollupQuery, SampleQuery, SessionQuery, TimeQuery};
+use crate::query::{Period, RollupQuery, SampleQuery, SessionQuery, TimeQuery};
 use crate::rollup::{self, Rollup};
 use crate::sessions::sessions;
 use crate::store::BUSY_TIMEOUT;
@@ -96,7 +96,6 @@ impl Reader {
         self.read("read the counters", counters)
     }
 
-    /// By worker's name, oldest first.
     /// The verdicts in force of running workers.
     pub fn verdicts(&self, worker: Option<&WorkerName>) -> Result<Vec<VerdictRow>, StoreError> {
         self.read("read the verdicts", |db| verdicts::in_force(db, worker))
@@ -107,6 +106,21 @@ impl Reader {
         self.read("read the changes of verdicts", |db| verdicts::changes(db, query))
     }
 
+    /// Differs from the last answer of this reader if anything was committed meanwhile.
+    pub fn data_version(&self) -> Result<i64, StoreError> {
+        self.read("look for new data", |db| db.pragma_query_value(None, "data_version", |row| row.get(0)))
+    }
+
+    /// The first and the last bucket of a worker's rollups.
+    pub fn rollup_span(
+        &self,
+        worker: &WorkerName,
+        period: Period,
+    ) -> Result<Option<(UnixNanos, UnixNanos)>, StoreError> {
+        self.read("look for the ends of the rollups", |db| rollup::span(db, worker, period))
+    }
+
+    /// By worker's name, oldest first.
     pub fn clocks(&self, query: &TimeQuery) -> Result<Vec<ClockRow>, StoreError> {
         self.read("read the clocks", |db| clocks(db, query))
     }

@@ -9,6 +9,7 @@ use crate::catalogue::Filter;
 use crate::credentials::worker_name;
 use crate::error::{StoreError, bad_column};
 use crate::reader::Reader;
+use crate::record_rollup::RecordIncrements;
 use crate::store::Store;
 
 /// Which records. A field left at its default does not filter.
@@ -31,15 +32,18 @@ impl Store {
     pub fn submit(&mut self, submission: &RecordSubmission) -> Result<RecordsAccepted, StoreError> {
         self.write("save records", |db| {
             let mut accepted = RecordsAccepted::default();
+            let mut sums = RecordIncrements::default();
             for record in &submission.records {
                 if insert(db, record)? {
                     accepted.new += 1;
+                    sums.add(record);
                 } else if lookup(db, &record.id)?.as_ref() == Some(record) {
                     accepted.known += 1;
                 } else {
                     accepted.conflicting += 1;
                 }
             }
+            sums.write(db)?;
             for cursor in &submission.cursors {
                 db.prepare_cached(
                     "INSERT INTO cursor (source, position) VALUES (?1, ?2) \

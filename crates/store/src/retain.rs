@@ -9,8 +9,8 @@ use crate::directory::sync_directory;
 use crate::error::StoreError;
 use crate::manifest;
 use crate::query::{Period, SampleQuery};
-use crate::rows;
 use crate::store::Store;
+use crate::{record_rollup, rows};
 
 /// What was deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,6 +137,10 @@ fn drop_rows(
         report.clocks += db
             .prepare_cached("DELETE FROM clock WHERE worker = ? AND at < ?")?
             .execute(params![worker, minutes_before.0])? as u64;
+    }
+    for worker in record_rollup::names(db)? {
+        db.prepare_cached("DELETE FROM record_rollup WHERE period = ? AND worker = ? AND start_s <= ?")?
+            .execute(params![Period::Minute as u8, worker.as_str(), last_start])?;
     }
     report.records = db.execute("DELETE FROM record WHERE at_us < ?", [minutes_before.0.div_euclid(1000)])? as u64;
     report.sessions = db.execute("DELETE FROM session WHERE ended_at < ?", [raw_before.0])? as u64;

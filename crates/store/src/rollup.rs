@@ -34,7 +34,12 @@ pub struct Tally {
     pub lost: u64,
     pub duplicated: u64,
     pub reordered: u64,
-    /// How often each mark arrived. Received probes beyond their sum had a mark that could not be seen.
+    /// Answered by a middlebox instead of the other end.
+    pub intercepted: u64,
+    /// Left their own host with another mark than was asked for.
+    pub rewritten: u64,
+    /// How often each mark arrived, without what is intercepted or rewritten. Received probes beyond their sum had a mark
+    /// that could not be seen or says nothing of the path.
     pub marks: BTreeMap<Tos, u64>,
     /// Of the probes that came with a corrected delay.
     pub delay: DelaySketch,
@@ -46,7 +51,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, sample: &Sample, delay: Option<CorrectedDelay>) {
+    pub fn add(&mut self, sample: &Sample, delay: Option<CorrectedDelay>) {
         self.sent += 1;
         match sample.received_at {
             Some(_) => self.received += 1,
@@ -54,7 +59,11 @@ impl Tally {
         }
         self.duplicated += u64::from(sample.flags.has(SampleFlags::DUPLICATED));
         self.reordered += u64::from(sample.flags.has(SampleFlags::REORDERED));
-        if let (Some(_), Some(mark)) = (sample.received_at, sample.tos_received) {
+        let intercepted = sample.flags.has(SampleFlags::INTERCEPTED);
+        let rewritten = sample.flags.has(SampleFlags::LOCAL_REWRITE);
+        self.intercepted += u64::from(intercepted);
+        self.rewritten += u64::from(rewritten);
+        if let (Some(_), Some(mark), false) = (sample.received_at, sample.tos_received, intercepted || rewritten) {
             *self.marks.entry(mark).or_default() += 1;
         }
         if let Some(delay) = delay {
@@ -71,6 +80,8 @@ impl Tally {
         self.lost += other.lost;
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
+        self.intercepted += other.intercepted;
+        self.rewritten += other.rewritten;
         for (mark, count) in &other.marks {
             *self.marks.entry(*mark).or_default() += count;
         }
@@ -155,8 +166,9 @@ impl Increments {
     }
 }
 
-const TALLY: &str =
-    "sent, received, lost, duplicated, reordered, min_ns, max_ns, uncertainty_ns, marks, sketch FROM rollup";
+const TALLY: &str = "sent, received, lost, duplicated, reordered, min_ns, max_ns, uncertainty_ns, marks, sketch, intercepted, rewritten FROM rollup";
+/// The same without the sketch.
+const COUNTS: &str = "sent, received, lost, duplicated, reordered, min_ns, max_ns, uncertainty_ns, marks, NULL, intercepted, rewritten FROM rollup";
 
 fn write_all(db: &Transaction<'_>, period: Period, mut tallies: Vec<(Key, Tally)>) -> rusqlite::Result<()> {
     let mut select = db.prepare_cached(&format!(
@@ -165,8 +177,8 @@ fn write_all(db: &Transaction<'_>, period: Period, mut tallies: Vec<(Key, Tally)
     ))?;
     let mut replace = db.prepare_cached(
         "INSERT OR REPLACE INTO rollup (period, worker, start_s, kind, direction, family, tos_sent, sent, received, lost, \
-         duplicated, reordered, min_ns, max_ns, uncertainty_ns, marks, sketch) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         duplicated, reordered, min_ns, max_ns, uncertainty_ns, marks, sketch, intercepted, rewritten) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     // In the tree's own order, so that each page is visited once.
     tallies.sort_unstable_by_key(|(key, _)| *key);
@@ -197,6 +209,8 @@ fn write_all(db: &Transaction<'_>, period: Period, mut tallies: Vec<(Key, Tally)
             tally.uncertainty_ns,
             marks_to_bytes(&tally.marks),
             sketch,
+            tally.intercepted as i64,
+            tally.rewritten as i64,
         ])?;
     }
     Ok(())
@@ -225,12 +239,30 @@ fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<Tally> {
         min_ns: row.get(first + 5)?,
         max_ns: row.get(first + 6)?,
         uncertainty_ns: row.get(first + 7)?,
+        intercepted: count(10)?,
+        rewritten: count(11)?,
         marks: marks_from_bytes(row.get_ref(marks)?.as_blob()?).ok_or_else(|| bad_column(marks, "received marks"))?,
         delay: match row.get_ref(sketch)?.as_blob_or_null()? {
             None => DelaySketch::default(),
             Some(bytes) => DelaySketch::from_bytes(bytes).ok_or_else(|| bad_column(sketch, "delay sketch"))?,
         },
     })
+}
+
+/// The filters by codes, which are numbers of ours and need no binding.
+fn wanted(query: &RollupQuery) -> String {
+    let mut clauses = String::new();
+    let mut among = |column: &str, codes: Vec<u8>| {
+        if !codes.is_empty() {
+            let codes: Vec<String> = codes.iter().map(u8::to_string).collect();
+            clauses.push_str(&format!(" AND {column} IN ({})", codes.join(", ")));
+        }
+    };
+    among("kind", query.kinds.iter().map(|kind| *kind as u8).collect());
+    among("direction", query.direction.iter().map(|direction| *direction as u8).collect());
+    among("family", query.family.iter().map(|family| *family as u8).collect());
+    among("tos_sent", query.classes.iter().map(|class| class.byte()).collect());
+    clauses
 }
 
 /// Calls `f` with every rollup of the query, by worker's name and then by time.
@@ -241,20 +273,17 @@ pub(crate) fn visit(db: &Connection, query: &RollupQuery, f: &mut dyn FnMut(Roll
     let since = query.since.map_or(i64::MIN, |since| bucket(since, query.period));
     // A bucket that starts at or after `until` is out; the last one in starts at or before the nanosecond before it.
     let last = query.until.map_or(i64::MAX, |until| bucket(until.plus(-1), query.period));
+    let columns = if query.without_delays { COUNTS } else { TALLY };
     let mut select = db.prepare(&format!(
-        "SELECT start_s, kind, direction, family, tos_sent, {TALLY} WHERE period = ? AND worker = ? \
-         AND start_s BETWEEN ? AND ? ORDER BY start_s, kind, direction, family, tos_sent"
+        "SELECT start_s, kind, direction, family, tos_sent, {columns} WHERE period = ? AND worker = ? \
+         AND start_s BETWEEN ? AND ?{} ORDER BY start_s, kind, direction, family, tos_sent",
+        wanted(query)
     ))?;
     let mut found = 0;
     for (worker, id) in workers {
         let mut rows = select.query(params![query.period as u8, id, since, last])?;
         while let Some(row) = rows.next()? {
             let (kind, direction) = (kind(row, 1)?, direction(row, 2)?);
-            if !(query.kinds.is_empty() || query.kinds.contains(&kind))
-                || query.direction.is_some_and(|wanted| wanted != direction)
-            {
-                continue;
-            }
             f(Rollup {
                 worker: worker.clone(),
                 period: query.period,
@@ -269,4 +298,20 @@ pub(crate) fn visit(db: &Connection, query: &RollupQuery, f: &mut dyn FnMut(Roll
         }
     }
     Ok(found)
+}
+
+pub(crate) fn span(
+    db: &Connection,
+    worker: &WorkerName,
+    period: Period,
+) -> rusqlite::Result<Option<(UnixNanos, UnixNanos)>> {
+    // Each end by itself is one step into the key; both in one query would be a scan.
+    let end = |which: &str| -> rusqlite::Result<Option<i64>> {
+        db.prepare_cached(&format!(
+            "SELECT {which}(start_s) FROM rollup WHERE period = ? AND worker = (SELECT id FROM worker WHERE name = ?)"
+        ))?
+        .query_row(params![period as u8, worker.as_str()], |row| row.get(0))
+    };
+    let nanos = |seconds: i64| UnixNanos(seconds.saturating_mul(1_000_000_000));
+    Ok(end("min")?.zip(end("max")?).map(|(first, last)| (nanos(first), nanos(last))))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction};
 
 use crate::error::StoreError;
-use crate::rows;
+use crate::{record_rollup, rows};
 
 /// `PRAGMA application_id` of every database this crate makes ("NtLt").
 const APPLICATION_ID: i32 = 0x4e74_4c74;
@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration(include_str!("schema_3.sql"), rows::pack_rows),
     script(include_str!("schema_4.sql")),
     script(include_str!("schema_5.sql")),
+    Migration(include_str!("schema_6.sql"), record_rollup::sum_up),
 ];
 
 pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -44,6 +44,16 @@ impl MarkCounts {
         }
     }
 
+    /// Sums of many probes that were sent with the mark `sent`: by mark received, received without a visible one, lost.
+    pub fn add(&mut self, sent: Tos, received: &BTreeMap<Tos, u64>, unseen: u64, lost: u64) {
+        let fate = self.sent.entry(sent).or_default();
+        fate.arrived += received.values().sum::<u64>() + unseen;
+        fate.lost += lost;
+        for (mark, count) in received {
+            *self.received.entry((sent, *mark)).or_default() += count;
+        }
+    }
+
     /// Adds the counts of another time or session.
     pub fn merge(&mut self, other: &MarkCounts) {
         for (tos, fate) in &other.sent {

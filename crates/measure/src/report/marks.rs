@@ -1,14 +1,26 @@
 //! What is said about the marks of one kind on one path, and when nothing can be said.
 
+use std::collections::BTreeMap;
+
 use model::report::{EcnFinding, Pathology, Remarking};
-use model::{Direction, Family, Kind, Sample, SampleFlags};
+use model::{Direction, Family, Kind, Sample, SampleFlags, Tos};
 
 use super::ReportConfig;
 use crate::remarking::{MarkCounts, judge};
 
-/// What the second pass keeps of a kind's marks.
+/// What was counted of one class. `marks` leaves out what was intercepted or rewritten by its own host.
+#[derive(Clone, Copy, Debug)]
+pub struct MarkSums<'a> {
+    pub sent: u64,
+    pub received: u64,
+    pub intercepted: u64,
+    pub rewritten: u64,
+    pub marks: &'a BTreeMap<Tos, u64>,
+}
+
+/// What is known of a kind's marks: sample by sample, or from sums.
 #[derive(Default)]
-pub(super) struct KindMarks {
+pub struct KindMarks {
     own: MarkCounts,
     /// From packets for which a middlebox spoke, or that left their host with another mark: no evidence about the path.
     foreign: MarkCounts,
@@ -34,8 +46,17 @@ impl KindMarks {
         self.from_syn += u64::from(has(SampleFlags::SYN_MARK) && sample.tos_received.is_some());
     }
 
+    /// Sums of one class instead of its samples.
+    pub fn add_sums(&mut self, tos_sent: Tos, sums: &MarkSums<'_>) {
+        self.sent += sums.sent;
+        self.intercepted += sums.intercepted;
+        self.rewritten += sums.rewritten;
+        let seen: u64 = sums.marks.values().sum();
+        self.own.add(tos_sent, sums.marks, sums.received.saturating_sub(seen), sums.sent.saturating_sub(sums.received));
+    }
+
     /// A relevant share of the packets is a middlebox's.
-    pub(super) fn intercepted(&self, config: &ReportConfig) -> bool {
+    pub fn intercepted(&self, config: &ReportConfig) -> bool {
         self.is_relevant(self.intercepted, config)
     }
 
@@ -44,7 +65,7 @@ impl KindMarks {
     }
 
     /// `intercepted`: of this kind, in this or the other direction.
-    pub(super) fn finding(
+    pub fn finding(
         &self,
         kind: Kind,
         direction: Direction,

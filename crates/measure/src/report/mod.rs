@@ -15,7 +15,7 @@ use model::{Direction, Family, Kind, Sample, SessionId, Tos, WorkerName};
 
 use crate::remarking::RemarkingConfig;
 use classes::ClassRows;
-use marks::KindMarks;
+pub use marks::{KindMarks, MarkSums};
 use pairs::Pairs;
 use shaping::Experiments;
 pub use transfers::add_transfers;
@@ -138,6 +138,26 @@ pub fn build_paths(
         });
     }
     Ok(out)
+}
+
+/// Calls `f` with every sample and its one-way delay, corrected by the clock as the same samples show it (a round trip as it
+/// is); `None` if it was lost or there is no clock. Visits the source twice.
+pub fn visit_delays(
+    source: &dyn SampleSource,
+    f: &mut dyn FnMut(&Sample, Option<crate::Delay>),
+) -> Result<(), SourceError> {
+    let mut pairs = Pairs::new();
+    source.visit(&mut |sample| pairs.add(sample))?;
+    let (clocks, _) = pairs.finish();
+    source.visit(&mut |sample| {
+        let delay = sample.received_at.and_then(|at| match sample.direction {
+            Direction::RoundTrip => {
+                Some(crate::Delay { ns: at.since(sample.sent_at) as f64, uncertainty_ns: 0.0, ambiguous: false })
+            }
+            direction => clocks.delay(direction, sample.sent_at, at),
+        });
+        f(sample, delay.filter(|delay| !delay.ambiguous));
+    })
 }
 
 #[derive(Default)]

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, anyhow, bail};
 use model::control::TaskList;
 use model::{Task, TaskId};
-use server::{Announcement, Server, ServerConfig};
+use server::{Announcement, DashboardAddress, Server, ServerConfig};
 use store::StoreOptions;
 use worker::{Secret, ServerAddress, Uplink};
 
@@ -14,6 +16,7 @@ use crate::Outcome;
 use crate::cli::{ServerArgs, ServerCommand, ServerRun, TaskAdd, TaskCommand};
 use crate::config::{Config, data_dir};
 use crate::table;
+use crate::usage::mistake;
 
 pub fn run(args: ServerArgs, config: &Config) -> anyhow::Result<Outcome> {
     match args.command {
@@ -23,6 +26,14 @@ pub fn run(args: ServerArgs, config: &Config) -> anyhow::Result<Outcome> {
             let request = server::api::JoinRequest { many, expires_s: None };
             let answer: server::api::JoinAnswer = ask(&dir, async |client| client.post("admin/join", &request).await)?;
             println!("{}", answer.join);
+            Ok(Outcome::Done)
+        }
+        Some(ServerCommand::Login { admin, data_dir: dir }) => {
+            let dir = data_dir(dir, config.server.data_dir.as_ref(), "server")?;
+            let request = server::api::LoginRequest { admin };
+            let answer: server::api::LoginAnswer =
+                ask(&dir, async |client| client.post("admin/login", &request).await)?;
+            println!("{}", answer.link);
             Ok(Outcome::Done)
         }
         Some(ServerCommand::Status { json, data_dir: dir }) => {
@@ -158,6 +169,8 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
         store,
         tasks: tasks.collect(),
         clock: net::Clock::from_env()?,
+        dashboard: dashboard_address(args.dashboard.as_ref().or(section.dashboard.as_ref()))?,
+        media_city: discord::media::city,
     })?;
     // Everything that needs a privilege is open; threads start only in `run`.
     net::capability::drop_all()?;
@@ -168,6 +181,10 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
     } else {
         println!("join: {}", server.join_string(false)?);
     }
+    if let Some(address) = server.dashboard_address() {
+        println!("dashboard: http://{address}/");
+    }
+    println!("dashboard from elsewhere, one login: {}", server.login_link()?);
     tracing::info!(control = %server.control_address()?, data = %dir.display(), "netlat server is up");
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -175,6 +192,18 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
         server.run(stop).await.map_err(anyhow::Error::from)
     })?;
     Ok(Outcome::Done)
+}
+
+/// `off`, or a loopback address.
+fn dashboard_address(given: Option<&String>) -> anyhow::Result<DashboardAddress> {
+    match given.map(String::as_str) {
+        None => Ok(DashboardAddress::Usually(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080))),
+        Some("off") => Ok(DashboardAddress::Nowhere),
+        Some(text) => {
+            let bad = || anyhow!("--dashboard {text}: give ADDR:PORT such as 127.0.0.1:8080, or off");
+            Ok(DashboardAddress::At(text.parse().map_err(|_| bad()).map_err(mistake)?))
+        }
+    }
 }
 
 /// Both families where the host has IPv6, else IPv4.

@@ -2,13 +2,11 @@
 
 use std::fmt::Write;
 
-use model::Direction;
 use model::report::{
     Differentiation, ErrorRateKind, Estimate, FlowRule, LimitKind, Path, RateLimit, Sharing, Subject, Throughput,
     UnderLoad, Verdict,
 };
-
-use crate::table::class_name;
+use model::{Direction, Dscp, Ecn, WorkerName};
 
 /// All of a path's verdicts, a line or more each; empty where nothing was compared.
 pub fn lines(path: &Path, explain: bool) -> Vec<String> {
@@ -17,7 +15,7 @@ pub fn lines(path: &Path, explain: bool) -> Vec<String> {
         lines.push(shared_limit(limit));
     }
     for entry in &path.differentiation {
-        lines.push(sentence(path, entry));
+        lines.push(sentence(&path.worker, path.direction, entry));
         if explain {
             lines.extend(evidence(entry).into_iter().map(|line| format!("    {line}")));
         }
@@ -28,12 +26,21 @@ pub fn lines(path: &Path, explain: bool) -> Vec<String> {
     lines
 }
 
+/// `EF`, `54`, `AF41+ECT(0)`.
+pub fn class_name(dscp: u8, ecn: u8) -> String {
+    let dscp = Dscp::new(dscp).unwrap_or_default();
+    match Ecn::from_bits(ecn) {
+        Ecn::NotEct => dscp.to_string(),
+        ecn => format!("{dscp}+{ecn}"),
+    }
+}
+
 /// `EF toward nyc1 is policed at 300 kbit/s with a 10 kB bucket between hop 3 and 4 (alpha 0.001, 412 pairs, 9 s)`.
-fn sentence(path: &Path, entry: &Differentiation) -> String {
-    let way = match path.direction {
-        Direction::Up => format!("from {}", path.worker),
-        Direction::Down => format!("toward {}", path.worker),
-        Direction::RoundTrip => format!("from {} and back", path.worker),
+pub fn sentence(worker: &WorkerName, direction: Direction, entry: &Differentiation) -> String {
+    let way = match direction {
+        Direction::Up => format!("from {worker}"),
+        Direction::Down => format!("toward {worker}"),
+        Direction::RoundTrip => format!("from {worker} and back"),
     };
     let mut line = format!("{} {way} {}", what(&entry.subject, &entry.control), outcome(entry));
     match entry.location {
@@ -150,7 +157,7 @@ fn limit(entry: &Differentiation) -> String {
     text
 }
 
-fn shared_limit(limit: &RateLimit) -> String {
+pub fn shared_limit(limit: &RateLimit) -> String {
     let kind = match limit.kind {
         LimitKind::Policer => "policed",
         LimitKind::Shaper => "shaped",
@@ -163,7 +170,7 @@ fn shared_limit(limit: &RateLimit) -> String {
     )
 }
 
-fn evidence(entry: &Differentiation) -> Vec<String> {
+pub fn evidence(entry: &Differentiation) -> Vec<String> {
     let mut lines = vec![
         format!("compared with {}; {} hypotheses share the error rate", describe(&entry.control), entry.hypotheses),
         format!(

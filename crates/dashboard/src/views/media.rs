@@ -1,0 +1,106 @@
+//! `/media`: the voice hosts that one city was given, when they changed, and how far they are.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use model::Metric;
+use serde::Serialize;
+use store::{DelaySketch, RecordRollupQuery, RecordTally};
+
+use super::classes::Of;
+use crate::Dashboard;
+use crate::access::Viewer;
+use crate::answer::{Ask, Refusal};
+use crate::range::{Asked, Range, ms, worker};
+
+/// As of the applications: heartbeats are few.
+const BUCKETS: i64 = 96;
+
+#[derive(Serialize)]
+pub(crate) struct Answer {
+    range: Range,
+    times: Vec<i64>,
+    /// In the order in which they were first used.
+    hosts: Vec<Host>,
+}
+
+#[derive(Serialize)]
+struct Host {
+    /// `HOST:PORT`.
+    host: String,
+    city: Option<String>,
+    /// First and last bucket with a measurement, in seconds.
+    first: i64,
+    last: i64,
+    samples: u64,
+    /// Medians in milliseconds; null where it was not measured.
+    voice_ms: Option<f64>,
+    tcp_ms: Option<f64>,
+    udp_ms: Option<f64>,
+    series: Series,
+}
+
+#[derive(Serialize)]
+struct Series {
+    samples: Vec<u64>,
+    voice_p50: Vec<Option<f64>>,
+    tcp_p50: Vec<Option<f64>>,
+    udp_p50: Vec<Option<f64>>,
+}
+
+pub(crate) async fn media(
+    State(dashboard): State<Dashboard>,
+    _: Viewer,
+    Ask(asked): Ask<Asked>,
+    Ask(of): Ask<Of>,
+) -> Result<Json<Answer>, Refusal> {
+    let parts = &dashboard.0.parts;
+    let (range, city) = (Range::with_buckets(asked, parts.clock.now(), BUCKETS)?, parts.media_city);
+    let worker = worker(&of.worker)?;
+    let hosts = dashboard.read(move |reader| {
+        let query = RecordRollupQuery {
+            period: range.period(),
+            worker: Some(worker),
+            since: range.since_ns(),
+            until: range.until_ns(),
+            metric: Some(Metric::VoiceHeartbeat),
+        };
+        let mut hosts: BTreeMap<String, Vec<RecordTally>> = BTreeMap::new();
+        reader.record_rollups(&query, &mut |rollup| {
+            let buckets = hosts.entry(rollup.place).or_insert_with(|| vec![RecordTally::default(); range.buckets()]);
+            if let Some(bucket) = range.bucket(rollup.start) {
+                buckets[bucket].merge(&rollup.tally);
+            }
+        })?;
+        let mut hosts: Vec<Host> =
+            hosts.into_iter().filter_map(|(name, buckets)| host(name, &buckets, &range, city)).collect();
+        hosts.sort_by_key(|host| host.first);
+        Ok(hosts)
+    });
+    Ok(Json(Answer { range, times: range.times(), hosts: hosts.await? }))
+}
+
+fn host(name: String, buckets: &[RecordTally], range: &Range, city: fn(&str) -> Option<String>) -> Option<Host> {
+    let mut all = RecordTally::default();
+    buckets.iter().for_each(|tally| all.merge(tally));
+    let median = |sketch: &DelaySketch| sketch.quantile(0.5).map(ms);
+    let column = |of: fn(&RecordTally) -> &DelaySketch| buckets.iter().map(|tally| median(of(tally))).collect();
+    let start = |index: usize| range.since + index as i64 * range.step_s;
+    Some(Host {
+        city: city(name.rsplit_once(':').map_or(name.as_str(), |(host, _)| host)),
+        host: name,
+        first: start(buckets.iter().position(|tally| tally.samples > 0)?),
+        last: start(buckets.iter().rposition(|tally| tally.samples > 0)?),
+        samples: all.samples,
+        voice_ms: median(&all.app),
+        tcp_ms: median(&all.connect),
+        udp_ms: median(&all.udp),
+        series: Series {
+            samples: buckets.iter().map(|tally| tally.samples).collect(),
+            voice_p50: column(|tally| &tally.app),
+            tcp_p50: column(|tally| &tally.connect),
+            udp_p50: column(|tally| &tally.udp),
+        },
+    })
+}
