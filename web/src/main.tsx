@@ -21,6 +21,9 @@ import { applyTheme, storedTheme } from "./theme";
 import { isUtc, rangeOf } from "./time";
 import { usePlace } from "./url";
 
+// Before anything is shown: it takes the token out of the address.
+const TOKEN = loginToken();
+
 const PAGES: Record<string, (context: Context) => preact.JSX.Element> = {
   now: Now,
   rtp: Rtp,
@@ -47,8 +50,7 @@ function App() {
       (error: unknown) => setRefused(error instanceof Refused ? error : new Refused(0, "unreachable", "the server cannot be reached")),
     );
   useEffect(() => {
-    const token = loginToken();
-    const begin = token ? send("POST", "api/v1/view/login", { token }).catch(setRefused) : Promise.resolve();
+    const begin = TOKEN ? send("POST", "api/v1/view/login", { token: TOKEN }).catch(() => undefined) : Promise.resolve();
     void begin.then(ask);
     const again = () => setWantsLogin(true);
     addEventListener("netlat-login", again);

@@ -83,8 +83,9 @@ pub struct ServerRun {
     /// Control plane, HTTPS; an unspecified address listens on all [default: [::]:8443]
     #[arg(long, env = "NETLAT_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Dashboard as plain HTTP, on a loopback address or "off"; with a login it is on the HTTPS port too [default: 127.0.0.1:8080]
-    #[arg(long, env = "NETLAT_DASHBOARD", value_name = "ADDR:PORT|off")]
+    /// Dashboard as plain HTTP, on a loopback address, a listening socket as stdin, or "off"; with a login it is on the HTTPS port too
+    /// [default: 127.0.0.1:8080]
+    #[arg(long, env = "NETLAT_DASHBOARD", value_name = "ADDR:PORT|stdin|off")]
     pub dashboard: Option<String>,
     /// UDP and TCP port P of the probes; dns uses P+1 [default: 8620]
     #[arg(long, env = "NETLAT_PROBE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..65535))]

@@ -42,7 +42,8 @@ pub struct Coordinator {
     fingerprint: String,
     clock: net::Clock,
     false_changes_per_year: f64,
-    gate: Arc<Gate>,
+    /// `None`: there is no dashboard.
+    gate: Option<Arc<Gate>>,
     /// Reports read many rows; one at a time keeps the memory bounded.
     reports: Arc<Semaphore>,
 }
@@ -59,7 +60,7 @@ pub(crate) struct Parts {
     pub fingerprint: String,
     pub clock: net::Clock,
     pub false_changes_per_year: f64,
-    pub gate: Arc<Gate>,
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// `GET /api/v1/admin/status`.
@@ -227,8 +228,10 @@ impl Coordinator {
     }
 
     /// A link that logs one browser in, once.
-    pub(crate) fn login_link(&self, role: Role) -> Result<String, ServerError> {
-        crate::listen::login_link(&self.gate, role, &self.authority, self.clock.now())
+    pub(crate) fn login_link(&self, role: Role) -> Result<String, Refusal> {
+        let message = "this server was started with --dashboard off".to_owned();
+        let gate = self.gate.as_ref().ok_or(Refusal(StatusCode::CONFLICT, "no_dashboard", message))?;
+        Ok(crate::listen::login_link(gate, role, &self.authority, self.clock.now())?)
     }
 
     pub(crate) fn join_text(&self, token: &str) -> String {

@@ -17,6 +17,8 @@ pub enum ServerError {
          HTTPS port with the link of `netlat server login`"
     )]
     DashboardNotLoopback(std::net::SocketAddr),
+    #[error("standard input is no listening socket for the dashboard: {0}")]
+    NoSocket(std::io::Error),
     #[error("cannot use the certificate {path}: {problem}")]
     Certificate { path: PathBuf, problem: String },
     #[error("cannot make a self-signed certificate: {0}")]

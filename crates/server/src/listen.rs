@@ -261,6 +261,7 @@ impl Server {
             let (own, observer) = (shared.clone(), Observer::new(sender.clone(), shared.counters.clone()));
             threads.push(spawn("capture", STACK, move || crate::capture::run(capture, port, &own, observer))?);
         }
+        let has_pages = self.config.dashboard != DashboardAddress::Nowhere;
         let coordinator = Arc::new(Coordinator::new(Parts {
             ingest: sender.clone(),
             data_dir: self.config.data_dir.clone(),
@@ -272,7 +273,7 @@ impl Server {
             fingerprint: self.fingerprint,
             clock: clock.clone(),
             false_changes_per_year: self.config.false_changes_per_year,
-            gate: self.gate.clone(),
+            gate: has_pages.then(|| self.gate.clone()),
         }));
         let (stopping, stopped) = watch::channel(false);
         let dashboard = Dashboard::new(dashboard::Parts {
@@ -296,7 +297,10 @@ impl Server {
             source,
             hint: "",
         })?;
-        let router = crate::api::router(coordinator).merge(dashboard.router(Entrance::Tls));
+        let mut router = crate::api::router(coordinator);
+        if has_pages {
+            router = router.merge(dashboard.router(Entrance::Tls));
+        }
         let serving = tokio::spawn(crate::http::serve(listener, self.tls, router, stopped));
         stop.await;
 

@@ -1,6 +1,7 @@
 //! The dashboard beside the server that writes its data: what its pages may have done, and where it listens.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use dashboard::Control;
@@ -12,14 +13,17 @@ use crate::api::AddTask;
 use crate::coordinator::Coordinator;
 use crate::error::bind_hint;
 
-/// Where the dashboard is served as plain HTTP: on a loopback address or nowhere. On the HTTPS port it always is, for whoever
-/// has logged in.
+/// Where the dashboard is served as plain HTTP, which is on a loopback address only. Unless nowhere, it is also on the HTTPS port,
+/// for whoever has logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DashboardAddress {
     /// There, or the server does not start.
     At(SocketAddr),
     /// There, unless another program has that port.
     Usually(SocketAddr),
+    /// On a listening socket that was handed over as standard input (systemd's `StandardInput=socket`): of another network
+    /// namespace, for one, which this process cannot reach.
+    HandedOver,
     Nowhere,
 }
 
@@ -27,6 +31,7 @@ pub enum DashboardAddress {
 pub(crate) fn listener(wanted: DashboardAddress) -> Result<Option<std::net::TcpListener>, ServerError> {
     let (address, needed) = match wanted {
         DashboardAddress::Nowhere => return Ok(None),
+        DashboardAddress::HandedOver => return handed_over().map(Some),
         DashboardAddress::At(address) => (address, true),
         DashboardAddress::Usually(address) => (address, false),
     };
@@ -45,6 +50,16 @@ pub(crate) fn listener(wanted: DashboardAddress) -> Result<Option<std::net::TcpL
             Ok(None)
         }
     }
+}
+
+fn handed_over() -> Result<std::net::TcpListener, ServerError> {
+    let taken = || {
+        let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, listener))
+    };
+    let (address, listener) = taken().map_err(ServerError::NoSocket)?;
+    if address.ip().is_loopback() { Ok(listener) } else { Err(ServerError::DashboardNotLoopback(address)) }
 }
 
 /// The same listener for the async runtime, in which this is called.

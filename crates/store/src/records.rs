@@ -80,7 +80,7 @@ impl Reader {
     }
 }
 
-fn insert(db: &Transaction<'_>, record: &Record) -> rusqlite::Result<bool> {
+pub(crate) fn insert(db: &Transaction<'_>, record: &Record) -> rusqlite::Result<bool> {
     let (id, instrument, measured) = (&record.id, &record.instrument, &record.measured);
     let added = db
         .prepare_cached(&format!(

@@ -125,6 +125,32 @@ mod tests {
     }
 
     #[test]
+    fn records_of_an_older_schema_are_summed_up() {
+        use model::{BootId, Instrument, Measurement, Metric, Record, RecordId, UnixNanos};
+        let mut db = Connection::open_in_memory().unwrap();
+        let path = Path::new("netlat.db");
+        migrate_with(&mut db, path, &MIGRATIONS[..5]).unwrap();
+        let at = UnixNanos(1_790_000_000_000_000_000);
+        let step = db.transaction().unwrap();
+        for counter in 1..=3 {
+            let measured = Measurement { app_us: Some(1000 * counter), ..Measurement::new(Metric::Rest, at) };
+            let id = RecordId { worker: crate::testing::name("nyc1"), boot: BootId(1), counter };
+            let instrument = Instrument { library: "x 1".into(), language: "rust".into(), version: "0".into() };
+            assert!(crate::records::insert(&step, &Record { id, instrument, measured }).unwrap());
+        }
+        step.commit().unwrap();
+        migrate_with(&mut db, path, MIGRATIONS).unwrap();
+        let sums: Vec<(u8, i64)> = db
+            .prepare("SELECT period, samples FROM record_rollup ORDER BY period")
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .collect::<rusqlite::Result<_>>()
+            .unwrap();
+        assert_eq!(sums, [(0, 3), (1, 3)]);
+    }
+
+    #[test]
     fn somebody_elses_database_is_left_alone() {
         let mut db = Connection::open_in_memory().unwrap();
         db.execute_batch("CREATE TABLE theirs (x INTEGER)").unwrap();

@@ -153,6 +153,8 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
         worker: task.worker.clone(),
         spec: task.spec.clone(),
     });
+    let dashboard = dashboard_address(args.dashboard.as_ref().or(section.dashboard.as_ref()))?;
+    let has_pages = dashboard != DashboardAddress::Nowhere;
     let mut server = Server::bind(ServerConfig {
         listen,
         probe_port: args.probe_port.or(section.probe_port).unwrap_or(8620),
@@ -169,7 +171,7 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
         store,
         tasks: tasks.collect(),
         clock: net::Clock::from_env()?,
-        dashboard: dashboard_address(args.dashboard.as_ref().or(section.dashboard.as_ref()))?,
+        dashboard,
         media_city: discord::media::city,
     })?;
     // Everything that needs a privilege is open; threads start only in `run`.
@@ -180,11 +182,16 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
         tracing::info!(file = %file.display(), "wrote a join string for any number of workers");
     } else {
         println!("join: {}", server.join_string(false)?);
+        if let Some(address) = server.dashboard_address() {
+            println!("dashboard: http://{address}/");
+        }
+        if has_pages {
+            println!("dashboard from elsewhere, one login: {}", server.login_link()?);
+        }
     }
     if let Some(address) = server.dashboard_address() {
-        println!("dashboard: http://{address}/");
+        tracing::info!("the dashboard is at http://{address}/; `netlat server login` lets in from elsewhere");
     }
-    println!("dashboard from elsewhere, one login: {}", server.login_link()?);
     tracing::info!(control = %server.control_address()?, data = %dir.display(), "netlat server is up");
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -194,13 +201,14 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// `off`, or a loopback address.
+/// `off`, `stdin`, or a loopback address.
 fn dashboard_address(given: Option<&String>) -> anyhow::Result<DashboardAddress> {
     match given.map(String::as_str) {
         None => Ok(DashboardAddress::Usually(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080))),
         Some("off") => Ok(DashboardAddress::Nowhere),
+        Some("stdin") => Ok(DashboardAddress::HandedOver),
         Some(text) => {
-            let bad = || anyhow!("--dashboard {text}: give ADDR:PORT such as 127.0.0.1:8080, or off");
+            let bad = || anyhow!("--dashboard {text}: give ADDR:PORT such as 127.0.0.1:8080, stdin, or off");
             Ok(DashboardAddress::At(text.parse().map_err(|_| bad()).map_err(mistake)?))
         }
     }

@@ -6,6 +6,7 @@ mod bots;
 mod capture;
 mod connections;
 mod crash;
+mod dashboard;
 mod forged;
 mod full_disk;
 mod hosts;

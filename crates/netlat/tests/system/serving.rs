@@ -63,6 +63,7 @@ impl Server {
         arguments.extend(["server", "--listen", &listen, "--advertise", advertise].map(str::to_owned));
         arguments.extend(["--probe-port".to_owned(), ports.probe.to_string()]);
         arguments.extend(["--data-dir".to_owned(), data.display().to_string()]);
+        arguments.extend(["--dashboard", "off"].map(str::to_owned));
         let through = through.iter().map(ToString::to_string).collect();
         Server { process: None, ports, data, through, arguments }
     }

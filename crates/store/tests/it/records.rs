@@ -122,3 +122,44 @@ fn old_records_go_with_the_minute_rollups() {
     assert_eq!(store.retain(UnixNanos(START)).unwrap().records, 1);
     assert_eq!(read(dir.path(), &RecordQuery::default()).len(), 1);
 }
+
+#[test]
+fn sums_are_those_of_the_records_each_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let all: Vec<Record> = (1..=140).map(|counter| record("nyc1", 5, counter)).collect();
+    // In two parts, and the second part again.
+    for part in [&all[..60], &all[60..], &all[60..]] {
+        store.submit(&submission(part.to_vec())).unwrap();
+    }
+    let reader = Reader::open(dir.path()).unwrap();
+    let far = 10_000_000_000_000;
+    for period in [store::Period::Minute, store::Period::Hour] {
+        let mut sums = std::collections::BTreeMap::<Metric, store::RecordTally>::new();
+        let query = store::RecordRollupQuery {
+            period,
+            worker: Some(name("nyc1")),
+            since: UnixNanos(START - far),
+            until: UnixNanos(START + far),
+            metric: None,
+        };
+        reader
+            .record_rollups(&query, &mut |rollup| {
+                assert_eq!(rollup.start.0 % (period.seconds() * 1_000_000_000), 0);
+                sums.entry(rollup.metric).or_default().merge(&rollup.tally);
+            })
+            .unwrap();
+        assert_eq!(sums.len(), 5);
+        for (metric, tally) in sums {
+            let own: Vec<&Record> = all.iter().filter(|record| record.measured.metric == metric).collect();
+            assert_eq!(tally.samples, own.len() as u64);
+            let mut app: Vec<u64> = own.iter().filter_map(|record| record.measured.app_us).collect();
+            app.sort_unstable();
+            assert_eq!(tally.app.count(), app.len() as u64);
+            assert_eq!(tally.app.quantile(1.0), app.last().map(|us| *us as f64 * 1000.0));
+            let measured = own.iter().filter(|one| one.measured.network_us.is_some()).count() as u64;
+            assert_eq!(tally.network.count(), measured);
+        }
+    }
+    assert_eq!(reader.record_workers().unwrap(), [name("nyc1")]);
+}

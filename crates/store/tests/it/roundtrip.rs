@@ -59,9 +59,13 @@ fn counted(commits: &[Commit], period: Period) -> BTreeMap<Key, (Tally, Vec<i64>
             let key = (group.worker.clone(), start, sample.kind, sample.direction, sample.family, sample.tos_sent);
             let (tally, delays) = rollups.entry(key).or_default();
             tally.sent += 1;
+            let intercepted = sample.flags.has(SampleFlags::INTERCEPTED);
+            let rewritten = sample.flags.has(SampleFlags::LOCAL_REWRITE);
+            tally.intercepted += u64::from(intercepted);
+            tally.rewritten += u64::from(rewritten);
             if sample.received_at.is_some() {
                 tally.received += 1;
-                if let Some(mark) = sample.tos_received {
+                if let Some(mark) = sample.tos_received.filter(|_| !intercepted && !rewritten) {
                     *tally.marks.entry(mark).or_default() += 1;
                 }
             } else {
@@ -187,4 +191,50 @@ fn a_large_backlog_reads_back_across_row_groups() {
     assert!(order.is_sorted());
     let one = SampleQuery { session: Some(model::SessionId(9)), ..SampleQuery::default() };
     assert_eq!(read(dir.path(), &one).len(), 40_000);
+}
+
+#[test]
+fn an_experiments_samples_are_kept_and_not_summed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let mut commit = crate::generate::commit_of("nyc1", (0..10).map(|n| crate::generate::plain(1, n)));
+    commit.samples.extend(crate::generate::commit_of("nyc1", (0..7).map(|n| crate::generate::plain(2, n))).samples);
+    commit.not_summed = vec![model::SessionId(2)];
+    store.commit(&commit).unwrap();
+    assert_eq!(read(dir.path(), &SampleQuery::default()).len(), 17);
+    let reader = Reader::open(dir.path()).unwrap();
+    let sent: u64 = rollups(&reader, &RollupQuery::all(Period::Hour)).iter().map(|rollup| rollup.tally.sent).sum();
+    assert_eq!(sent, 10);
+}
+
+#[test]
+fn a_query_by_family_and_class_finds_these_alone_and_counts_come_without_delays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let of = |class: u8, family: model::Family, session: u32| {
+        crate::generate::commit_of(
+            "nyc1",
+            (1..5).map(|n| model::Sample {
+                tos_sent: model::Tos::from_byte(class),
+                family,
+                ..crate::generate::plain(session, n)
+            }),
+        )
+    };
+    for (session, (class, family)) in
+        [(0, model::Family::Ipv4), (0xb8, model::Family::Ipv4), (0xb8, model::Family::Ipv6)].into_iter().enumerate()
+    {
+        store.commit(&of(class, family, session as u32 + 1)).unwrap();
+    }
+    let reader = Reader::open(dir.path()).unwrap();
+    let query = RollupQuery {
+        family: Some(model::Family::Ipv4),
+        classes: vec![model::Tos::from_byte(0xb8)],
+        without_delays: true,
+        ..RollupQuery::all(Period::Minute)
+    };
+    let found = rollups(&reader, &query);
+    assert!(!found.is_empty());
+    assert!(found.iter().all(|one| one.family == model::Family::Ipv4 && one.tos_sent.byte() == 0xb8));
+    assert_eq!(found.iter().map(|one| one.tally.sent).sum::<u64>(), 4);
 }

@@ -9,7 +9,10 @@ mod view;
 
 use std::fs;
 use std::io::{IsTerminal, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +27,8 @@ use crate::cli::DemoArgs;
 use crate::commands::demo::discord::Discord;
 use crate::commands::demo::programs::Programs;
 
+/// Tells the demo inside the lab that its standard input is the dashboard's listening socket.
+const PAGES: &str = "NETLAT_DEMO_PAGES";
 /// Inside the lab's own `/run`, which vanishes with it however the demo ends.
 const PRIVATE_DIR: &str = "/run/netlat-demo";
 const CONTROL_PORT: u16 = 8443;
@@ -106,8 +111,13 @@ pub fn run(args: DemoArgs, verbose: u8) -> anyhow::Result<Outcome> {
 fn outside() -> anyhow::Result<Outcome> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     // The lab dies with the thread that starts it: this one, which waits.
-    let mut child =
-        lab::reexec_command(program, std::env::args_os().skip(1))?.spawn().context("cannot enter the lab")?;
+    let mut inside = lab::reexec_command(program, std::env::args_os().skip(1))?;
+    if let Some((address, listener)) = pages_listener() {
+        note(&format!("dashboard, live: http://{address}/"));
+        inside.stdin(OwnedFd::from(listener)).env(PAGES, "stdin");
+    }
+    let mut child = inside.spawn().context("cannot enter the lab")?;
+    drop(inside);
     let runtime = super::runtime()?;
     let ending = runtime.block_on(async { Ending::watch() })?;
     loop {
@@ -123,6 +133,15 @@ fn outside() -> anyhow::Result<Outcome> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Opened here, for the server is in a namespace that this host's browsers cannot reach: it gets the socket as its standard input.
+/// The demo does without where there is none.
+fn pages_listener() -> Option<(SocketAddr, TcpListener)> {
+    let opened =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let listener = opened.ok()?;
+    Some((listener.local_addr().ok()?, listener))
 }
 
 /// Counts what asks the outer process to end: the first Ctrl-C goes to the inner one too, and is its matter.
@@ -185,7 +204,10 @@ fn start(lab: &Lab, program: &Path, dir: &Path, verbose: u8, programs: &mut Prog
         .args(&flags)
         // The test variable shifts the workers' clocks; the server's is the lab's truth.
         .env_remove(net::Clock::VARIABLE);
-    programs.start("server", &mut server, &dir.join("server.log"))?;
+    let has_pages = std::env::var_os(PAGES).is_some();
+    server.args(["--dashboard", if has_pages { "stdin" } else { "off" }]);
+    let input = if has_pages { Stdio::inherit() } else { Stdio::null() };
+    programs.start_with("server", &mut server, input, &dir.join("server.log"))?;
     let started = Instant::now();
     while !join.exists() || !dir.join("server").join(server::Announcement::FILE).exists() {
         programs.check(dir)?;

@@ -12,10 +12,20 @@ pub(super) struct Programs(Vec<(String, Child)>);
 
 impl Programs {
     pub(super) fn start(&mut self, name: &str, command: &mut Command, log: &Path) -> anyhow::Result<()> {
+        self.start_with(name, command, Stdio::null(), log)
+    }
+
+    pub(super) fn start_with(
+        &mut self,
+        name: &str,
+        command: &mut Command,
+        input: Stdio,
+        log: &Path,
+    ) -> anyhow::Result<()> {
         let file = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let errors = file.try_clone().context("cannot share a log file")?;
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file)
             .stderr(errors)
             .spawn()
