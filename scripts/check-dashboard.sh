@@ -67,7 +67,6 @@ serve() { # name data-directory control-port probe-port
     pids+=($!)
 }
 serve world "$out/world" "$control" "$probe"
-"$netlat" server --help >/dev/null
 demo=$(wait_for "$out/demo.out" "dashboard: "); demo=${demo%/}
 world=$(wait_for "$out/world.out" "dashboard: "); world=${world%/}
 viewer=$(wait_for "$out/world.out" "dashboard from elsewhere, one login: ")
@@ -83,7 +82,7 @@ show empty "$out/empty"
 empty=$(wait_for "$out/empty.out" "dashboard: "); empty=${empty%/}
 
 echo "every page, both themes, narrow and wide"
-RANGE=range=15m node web/check/pages.mjs demo "$demo" nyc1 "$out"
+RANGE=range=15m node web/check/pages.mjs demo "$demo" nyc1 "$out" few
 node web/check/pages.mjs world "$world" lon1 "$out"
 
 echo "what a person does"
@@ -95,12 +94,12 @@ echo "the API as its description says"
     python3 -m venv "$out/../schemathesis"
     "$out/../schemathesis/bin/python" -m pip install --quiet --disable-pip-version-check schemathesis
 }
-timeout 120 "$out/../schemathesis/bin/schemathesis" run "$world/api/v1/view/openapi.json" --url "$world" \
+(cd "$out" && timeout 240 ../schemathesis/bin/schemathesis run "$world/api/v1/view/openapi.json" --url "$world" \
     --include-method GET --exclude-path /api/v1/view/events --exclude-path /api/v1/view/samples \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
-    --max-examples 15 --seed 1 --suppress-health-check all --no-color >"$out/schemathesis.log" 2>&1 || {
+    --phases coverage,fuzzing --max-examples 5 --seed 1 --suppress-health-check all --no-color >schemathesis.log 2>&1) || {
     tail -n 60 "$out/schemathesis.log" >&2
     exit 1
 }
-grep -E "passed|Test cases" "$out/schemathesis.log" | head -n 3
+grep -E "generated.*passed" "$out/schemathesis.log"
 echo "dashboard: all checks passed; screenshots in $out"

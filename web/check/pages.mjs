@@ -1,8 +1,8 @@
 // Every page in both themes, narrow and wide: no complaint, no serious finding of axe, no scrolling sideways; a screenshot of each.
-//   node pages.mjs NAME BASE-URL CITY OUT-DIRECTORY
+//   node pages.mjs NAME BASE-URL CITY OUT-DIRECTORY [few]      few: each theme and each size once, not every pair
 import { axe, launch, open, settled, sidewaysOf } from "./browser.mjs";
 
-const [name, base, city, out] = process.argv.slice(2);
+const [name, base, city, out, few] = process.argv.slice(2);
 const PAGES = ["now", "discord", `city/${city}`, `media/${city}`, `rtp/${city}`, `path/${city}`, "workers", `data/${city}`];
 const SIZES = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
 const range = process.env.RANGE ?? "range=6h";
@@ -12,6 +12,7 @@ let bad = 0;
 try {
   for (const theme of ["light", "dark"]) {
     for (const [size, viewport] of Object.entries(SIZES)) {
+      if (few && (theme === "light") !== (size === "wide")) continue;
       const { context, page, complaints } = await open(browser, base, { viewport, colorScheme: theme });
       for (const place of PAGES) {
         await page.goto(`${base}/#/${place}?${range}`);

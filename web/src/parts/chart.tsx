@@ -65,7 +65,7 @@ function options(props: ChartProps, width: number, onCursor: (index: number | nu
       x: { time: true, range: () => [props.since, props.until] },
       y: { range: (_u, low, high) => spread(low, high, props.bars ?? false) },
     },
-    axes: [{ ...axis, values: (_u, ticks, _axis, _space, step) => timeTicks(ticks, step, props.utc) }, { ...axis, size: 62, values: (_u, ticks) => ticks.map((tick) => `${Number(tick.toPrecision(6))}`) }],
+    axes: [{ ...axis, space: props.until - props.since < 900 ? 95 : 60, values: (_u, ticks, _axis, _space, step) => timeTicks(ticks, step, props.utc) }, { ...axis, size: 62, values: (_u, ticks) => ticks.map((tick) => `${Number(tick.toPrecision(6))}`) }],
     series,
     bands,
     hooks: {
