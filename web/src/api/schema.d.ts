@@ -582,6 +582,7 @@ export interface components {
             excess_dscp: number | null;
             flags: string[];
             where: components["schemas"]["Where"] | null;
+            where_note: string | null;
             pairs: number;
             seconds: number;
             under_load: {
