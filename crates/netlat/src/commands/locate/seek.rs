@@ -95,7 +95,7 @@ impl Locator {
                             clock: search.clock.clone(),
                         };
                         let sighting = self.contrast(&contrast, search, &mut |shown| {
-                            progress(&crate::verdicts::what(&entry.subject, &entry.control), shown);
+                            progress(&measure::words::what(&entry.subject, &entry.control), shown);
                         });
                         left = left.saturating_sub(sighting.bytes);
                         found.push((sought, sighting.clone()));
