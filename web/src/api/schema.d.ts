@@ -594,6 +594,17 @@ export interface components {
                 control_bps: number;
                 log10_e: number;
             } | null;
+            throughput: {
+                verdict: components["schemas"]["Verdict"];
+                subject_bps: components["schemas"]["Estimate"] | null;
+                control_bps: components["schemas"]["Estimate"] | null;
+                ratio: components["schemas"]["Estimate"] | null;
+                subject_retransmits: number;
+                control_retransmits: number;
+                pairs: number;
+                bytes: number;
+                log10_e: number;
+            } | null;
             course: {
                 pairs: number;
                 log10_e: components["schemas"]["Log10E"];

@@ -102,6 +102,7 @@ mod tests {
             pairs: 100,
             seconds: 9.0,
             under_load: None,
+            throughput: None,
             course: Vec::new(),
             note: String::new(),
         }
