@@ -1,0 +1,98 @@
+//! Discord's bots and the emulator.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use model::WorkerName;
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Example:\n  netlat bot setup              checks everything and writes the tokens file\n  netlat bot -b -r server\n  netlat bot -b -r main --name nyc1\nThe token comes from the tokens file, or from NETLAT_DISCORD_TOKEN."
+)]
+pub struct BotArgs {
+    #[command(subcommand)]
+    pub command: Option<BotCommand>,
+    #[command(flatten)]
+    pub run: BotRun,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// One for a deployment: reads all channels, keeps the task board
+    Server,
+    /// One for a worker: measures, and posts to the worker's channel
+    Main,
+}
+
+#[derive(Debug, Args)]
+pub struct BotRun {
+    /// The token is a bot's (always so)
+    #[arg(short, long)]
+    pub bot: bool,
+    #[arg(short, long, value_enum)]
+    pub role: Option<Role>,
+    /// Main: the worker's name [default: the stored credential's, else the host name]
+    #[arg(long, env = "NETLAT_NAME")]
+    pub name: Option<WorkerName>,
+    #[command(flatten)]
+    pub discord: DiscordArgs,
+    /// Where the bot keeps what is not yet posted [default: $XDG_DATA_HOME/netlat/bot-ROLE-NAME]
+    #[arg(long, env = "NETLAT_BOT_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Server: the running server's data directory, to whose API the records go [default: $XDG_DATA_HOME/netlat/server]
+    #[arg(long, value_name = "DIR")]
+    pub server_data_dir: Option<PathBuf>,
+    /// Server: keep the records in a data directory of its own [default where no server has run here]
+    #[arg(long)]
+    pub standalone: bool,
+}
+
+/// Where Discord is and who we are there.
+#[derive(Debug, Args)]
+pub struct DiscordArgs {
+    /// Tokens file, mode 0600 [default: $XDG_CONFIG_HOME/netlat/tokens.toml]
+    #[arg(long, env = "NETLAT_DISCORD_TOKENS", value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// Guild id, where the bot is in several
+    #[arg(long, env = "NETLAT_DISCORD_GUILD", value_name = "ID")]
+    pub guild: Option<u64>,
+    /// Base of the REST API, for an emulator [default: https://discord.com/api/v10]
+    #[arg(long, env = "NETLAT_DISCORD_API", value_name = "URL")]
+    pub api: Option<String>,
+    /// Base of the gateway, for an emulator [default: wss://gateway.discord.gg]
+    #[arg(long, env = "NETLAT_DISCORD_GATEWAY", value_name = "URL")]
+    pub gateway: Option<String>,
+    /// Trust the certificates of this PEM file instead of the system's, as SSL_CERT_FILE does
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BotCommand {
+    /// Prints the invite link, checks token, intents, guild, channels and gateway one by one, and writes the tokens file
+    #[command(after_help = "Example:\n  netlat bot setup --token @token.txt")]
+    Setup {
+        /// The bot's token: @FILE that holds it, or - for stdin [default: NETLAT_DISCORD_TOKEN, else the tokens file]
+        #[arg(long, value_name = "@FILE|-")]
+        token: Option<String>,
+        /// Replace a tokens file that is there
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        discord: DiscordArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EmulateCommand {
+    /// A Discord that real client libraries accept: REST, gateway, voice, DNS, private CA; until Ctrl-C
+    #[command(
+        after_help = "Example:\n  netlat emulate discord --example > discord.toml\n  netlat emulate discord --config discord.toml"
+    )]
+    Discord {
+        /// Print a configuration to start from
+        #[arg(long)]
+        example: bool,
+    },
+}
