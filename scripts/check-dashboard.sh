@@ -23,7 +23,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || { echo "check-dashboard: node 20 or newer is needed, this is $(node -v)" >&2; exit 1; }
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || { echo "check-dashboard: node 20 or newer is needed, this is $(node -v)" >&2; exit 1; }
 
 echo "pages: built anew and compared with what is committed"
 npm ci --silent --no-audit --no-fund --prefix web
