@@ -249,11 +249,13 @@ fn signed_stamp(data: &[u8], key: &StampKey) {
         let parsed = parse_reflector(&reply, security).unwrap();
         assert!(parsed.integrity && parsed.packet.sequence == 7);
 
-        // Not covered: the zeros of an open packet's base but for its sequence, a lone padding, the HMAC TLV's own
-        // flags.
-        let protected = tlvs.iter().any(|tlv| tlv.kind != TlvType::ExtraPadding);
+        // Not covered: the zeros of an open packet's base but for its sequence, a lone padding (also one whose length was altered so
+        // that it swallows all others: then there is nothing left to be used), the HMAC TLV's own flags.
         let (own_flags, mut altered) = (reply.len() - 20, reply.clone());
         flip(&mut altered, data);
+        let has_more =
+            |packet: &[u8]| Tlvs::new(&packet[security.base_len()..]).any(|tlv| tlv.kind != TlvType::ExtraPadding);
+        let protected = tlvs.iter().any(|tlv| tlv.kind != TlvType::ExtraPadding) && has_more(&altered);
         let place = reply.iter().zip(&altered).position(|(a, b)| a != b).unwrap();
         let covered = match security {
             Security::Authenticated(_) if place < security.base_len() => true,
