@@ -31,19 +31,7 @@ const MAX_SESSIONS: usize = 64;
 const JOIN_EXPIRES_S: u32 = 24 * 3600;
 
 pub struct Coordinator {
-    ingest: SyncSender<Message>,
-    data_dir: PathBuf,
-    admin_hash: [u8; 32],
-    mask_key: [u8; 32],
-    ports: ProbePorts,
-    advertised: Vec<IpAddr>,
-    /// `HOST:PORT` of join strings.
-    authority: String,
-    fingerprint: String,
-    clock: net::Clock,
-    false_changes_per_year: f64,
-    /// `None`: there is no dashboard.
-    gate: Option<Arc<Gate>>,
+    parts: Parts,
     /// Reports read many rows; one at a time keeps the memory bounded.
     reports: Arc<Semaphore>,
 }
@@ -56,10 +44,12 @@ pub(crate) struct Parts {
     pub mask_key: [u8; 32],
     pub ports: ProbePorts,
     pub advertised: Vec<IpAddr>,
+    /// `HOST:PORT` of join strings.
     pub authority: String,
     pub fingerprint: String,
     pub clock: net::Clock,
     pub false_changes_per_year: f64,
+    /// `None`: there is no dashboard.
     pub gate: Option<Arc<Gate>>,
 }
 
@@ -84,42 +74,15 @@ pub struct WorkerStatus {
 
 impl Coordinator {
     pub(crate) fn new(parts: Parts) -> Coordinator {
-        let Parts {
-            ingest,
-            data_dir,
-            admin_hash,
-            mask_key,
-            ports,
-            advertised,
-            authority,
-            fingerprint,
-            clock,
-            false_changes_per_year,
-            gate,
-        } = parts;
-        let reports = Arc::new(Semaphore::new(1));
-        Coordinator {
-            ingest,
-            data_dir,
-            admin_hash,
-            mask_key,
-            ports,
-            advertised,
-            authority,
-            fingerprint,
-            clock,
-            false_changes_per_year,
-            gate,
-            reports,
-        }
+        Coordinator { parts, reports: Arc::new(Semaphore::new(1)) }
     }
 
     pub(crate) fn admin_hash(&self) -> [u8; 32] {
-        self.admin_hash
+        self.parts.admin_hash
     }
 
     fn send(&self, message: Message) -> Result<(), Refusal> {
-        self.ingest.try_send(message).map_err(|error| match error {
+        self.parts.ingest.try_send(message).map_err(|error| match error {
             TrySendError::Full(_) => Refusal(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -152,7 +115,7 @@ impl Coordinator {
 
     pub(crate) async fn enroll(&self, token: [u8; 32], request: Enroll) -> Result<Option<Enrolled>, Refusal> {
         let credential = secrets::token()?;
-        let (hash, now) = (secrets::hash(&credential), self.clock.now());
+        let (hash, now) = (secrets::hash(&credential), self.parts.clock.now());
         let version: String = request.version.chars().filter(|c| !c.is_control()).take(40).collect();
         let name = self
             .call(move |ingest| {
@@ -220,7 +183,9 @@ impl Coordinator {
         let hash = secrets::hash(&token);
         let expires = match (many, expires_s) {
             (true, None) => None,
-            (_, seconds) => Some(self.clock.now().plus(i64::from(seconds.unwrap_or(JOIN_EXPIRES_S)) * 1_000_000_000)),
+            (_, seconds) => {
+                Some(self.parts.clock.now().plus(i64::from(seconds.unwrap_or(JOIN_EXPIRES_S)) * 1_000_000_000))
+            }
         };
         let uses = if many { None } else { Some(1) };
         self.call(move |ingest| Ok(ingest.store.add_join_token(hash, uses, expires)?)).await?;
@@ -230,12 +195,12 @@ impl Coordinator {
     /// A link that logs one browser in, once.
     pub(crate) fn login_link(&self, role: Role) -> Result<String, Refusal> {
         let message = "this server was started with --dashboard off".to_owned();
-        let gate = self.gate.as_ref().ok_or(Refusal(StatusCode::CONFLICT, "no_dashboard", message))?;
-        Ok(crate::listen::login_link(gate, role, &self.authority, self.clock.now())?)
+        let gate = self.parts.gate.as_ref().ok_or(Refusal(StatusCode::CONFLICT, "no_dashboard", message))?;
+        Ok(crate::listen::login_link(gate, role, &self.parts.authority, self.parts.clock.now())?)
     }
 
     pub(crate) fn join_text(&self, token: &str) -> String {
-        format!("netlat://{}/{token}#{}", self.authority, self.fingerprint)
+        format!("netlat://{}/{token}#{}", self.parts.authority, self.parts.fingerprint)
     }
 
     pub(crate) async fn open_session(
@@ -247,8 +212,8 @@ impl Coordinator {
         if let Some(experiment) = &request.experiment {
             let refused = |why: String| Refusal(StatusCode::BAD_REQUEST, "bad_request", why);
             experiment.check().map_err(|error| refused(error.to_string()))?;
-            let own = [self.ports.udp, self.ports.dns, self.ports.tcp];
-            let open = |port: u16| own.contains(&port) || self.ports.trigger.contains(&port);
+            let own = [self.parts.ports.udp, self.parts.ports.dns, self.parts.ports.tcp];
+            let open = |port: u16| own.contains(&port) || self.parts.ports.trigger.contains(&port);
             if let Some(arm) = experiment.arms().find(|arm| !open(arm.port)) {
                 return Err(refused(format!(
                     "port {} is not open here: start the server with --trigger-port {0}",
@@ -260,14 +225,14 @@ impl Coordinator {
         if let Some(experiment) = &mut request.experiment {
             // How often an endless watch may err is the deployment's matter, not the worker's.
             if let Some(rate) = &mut experiment.standard.false_changes_per_year {
-                *rate = self.false_changes_per_year;
+                *rate = self.parts.false_changes_per_year;
             }
         }
         let keys = SessionKeys { up: secrets::random()?, down: secrets::random()? };
         let (key_up, key_down) = (secrets::hex(&keys.up), secrets::hex(&keys.down));
         let seed = u64::from_le_bytes(secrets::random()?);
         let candidates: [u8; 32] = secrets::random()?;
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         let session = self
             .call(move |ingest| {
                 let taken = |id: &u32| *id == 0 || ingest.sessions.get(*id).is_some();
@@ -318,10 +283,10 @@ impl Coordinator {
             session,
             key_up,
             key_down,
-            mask_key: secrets::hex(&self.mask_key),
+            mask_key: secrets::hex(&self.parts.mask_key),
             seed,
-            ports: self.ports.clone(),
-            addresses: self.advertised.clone(),
+            ports: self.parts.ports.clone(),
+            addresses: self.parts.advertised.clone(),
         })
     }
 
@@ -351,7 +316,7 @@ impl Coordinator {
     }
 
     pub(crate) async fn changed_marks(&self, worker: WorkerName) -> Result<Vec<ChangedMarks>, Refusal> {
-        let (dir, now) = (self.data_dir.clone(), self.clock.now());
+        let (dir, now) = (self.parts.data_dir.clone(), self.parts.clock.now());
         let looked = tokio::task::spawn_blocking(move || {
             let reader = store::Reader::open(&dir)?;
             crate::changed::changed_marks(&reader, &worker, Direction::Up, now)
@@ -361,15 +326,20 @@ impl Coordinator {
 
     pub(crate) async fn keep_trace(&self, worker: WorkerName, report: path::TraceReport) -> Result<(), Refusal> {
         let body = serde_json::to_string(&report).map_err(|error| ServerError::Ingest(error.to_string()))?;
-        let row =
-            store::TraceRow { worker, direction: Direction::Up, family: report.family, at: self.clock.now(), body };
+        let row = store::TraceRow {
+            worker,
+            direction: Direction::Up,
+            family: report.family,
+            at: self.parts.clock.now(),
+            body,
+        };
         self.call(move |ingest| Ok(ingest.store.put_trace(&row)?)).await
     }
 
     pub(crate) async fn report(&self, worker: Option<WorkerName>, since: UnixNanos) -> Result<Report, Refusal> {
         let busy = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned());
         let permit = self.reports.clone().acquire_owned().await.map_err(|_| busy())?;
-        let (dir, now) = (self.data_dir.clone(), self.clock.now());
+        let (dir, now) = (self.parts.data_dir.clone(), self.parts.clock.now());
         let built = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             crate::report::build(&dir, worker.as_ref(), Some(since), now)
@@ -393,7 +363,7 @@ impl Coordinator {
     ) -> Result<Vec<Application>, Refusal> {
         let busy = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned());
         let permit = self.reports.clone().acquire_owned().await.map_err(|_| busy())?;
-        let dir = self.data_dir.clone();
+        let dir = self.parts.data_dir.clone();
         let built = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             crate::report::applications_of(&dir, worker.as_ref(), Some(since))
@@ -404,7 +374,7 @@ impl Coordinator {
     pub(crate) async fn csv(&self, since_us: i64) -> Result<String, Refusal> {
         let busy = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is shutting down".to_owned());
         let permit = self.reports.clone().acquire_owned().await.map_err(|_| busy())?;
-        let dir = self.data_dir.clone();
+        let dir = self.parts.data_dir.clone();
         let written = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             crate::report::csv_of(&dir, since_us)
@@ -414,7 +384,7 @@ impl Coordinator {
     }
 
     pub(crate) async fn status(&self) -> Result<Status, Refusal> {
-        let dir = self.data_dir.clone();
+        let dir = self.parts.data_dir.clone();
         let read = tokio::task::spawn_blocking(move || store::Reader::open(&dir)?.counters()).await;
         let read = read.map_err(|_| ServerError::Ingest("the counters' reader panicked".to_owned()))?;
         let counters = read.map_err(ServerError::from)?;

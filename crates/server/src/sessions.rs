@@ -246,14 +246,13 @@ mod tests {
         packet
     }
 
-    #[test]
-    fn another_tcp_than_the_workers_shows_in_its_syn() {
-        let info = |kind| SessionInfo {
-            session: SessionId(7),
+    fn info(id: u32, kind: Kind, family: Family) -> SessionInfo {
+        SessionInfo {
+            session: SessionId(id),
             worker: WorkerName::new("nyc1").unwrap(),
             boot: model::BootId(1),
             kind,
-            family: Family::Ipv4,
+            family,
             direction: DirectionChoice::Both,
             started_at: model::UnixNanos(0),
             ended_at: None,
@@ -263,11 +262,15 @@ mod tests {
             experiment: None,
             local_queue: Vec::new(),
             transfers: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn another_tcp_than_the_workers_shows_in_its_syn() {
         let session = |syn| {
             let table = SessionTable::default();
             let keys = SessionKeys { up: [1; 32], down: [2; 32] };
-            table.insert(&info(Kind::Http), &keys, &SessionPlan { syn, ..SessionPlan::default() }, 0);
+            table.insert(&info(7, Kind::Http, Family::Ipv4), &keys, &SessionPlan { syn, ..SessionPlan::default() }, 0);
             table.get(7).unwrap()
         };
         let linux = SynFingerprint { options: vec![2, 4, 8, 1, 3], window_scale: Some(7) };
@@ -292,22 +295,8 @@ mod tests {
         assert_eq!(table.live_peers(0, 15), []);
         let keys = SessionKeys { up: [1; 32], down: [2; 32] };
         for (id, kind, family) in [(1, Kind::Clock, 4), (2, Kind::Rtp, 4), (3, Kind::Http, 4), (4, Kind::Clock, 6)] {
-            let info = SessionInfo {
-                session: SessionId(id),
-                worker: WorkerName::new("nyc1").unwrap(),
-                boot: model::BootId(1),
-                kind,
-                family: if family == 4 { Family::Ipv4 } else { Family::Ipv6 },
-                direction: DirectionChoice::Both,
-                started_at: model::UnixNanos(0),
-                ended_at: None,
-                from: None,
-                to: None,
-                notes: Vec::new(),
-                experiment: None,
-                local_queue: Vec::new(),
-                transfers: Vec::new(),
-            };
+            let family = if family == 4 { Family::Ipv4 } else { Family::Ipv6 };
+            let info = info(id, kind, family);
             table.insert(&info, &keys, &SessionPlan { rate_pps: 10.0, ..SessionPlan::default() }, 0);
         }
         assert_eq!(table.live_peers(1, 15), [], "nothing authentic has come yet");

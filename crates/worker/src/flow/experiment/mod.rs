@@ -13,9 +13,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use measure::shaping::plan::SocketId;
+use measure::shaping::plan::{PairPlan, SocketId, Turn};
 use model::DirectionChoice;
-use model::shaping::{Arm, Design, Experiment, Payload};
+use model::shaping::{Arm, Design, Experiment, PairDesign, Payload};
 use net::{NetError, UdpProbeSocket};
 
 use super::link::Link;
@@ -77,6 +77,42 @@ impl Course {
 
     fn finish(&self) {
         self.finished.store(true, Ordering::Release);
+    }
+}
+
+/// The probes of a plan of pairs that are still asked for. Ends with the plan, or after a round in which all was decided.
+struct Undecided<'a> {
+    course: &'a Course,
+    plan: PairPlan,
+    next: u32,
+    round_has_work: bool,
+}
+
+impl<'a> Undecided<'a> {
+    fn new(bench: &'a Bench, design: &PairDesign) -> Undecided<'a> {
+        let plan = PairPlan::new(design.clone(), bench.experiment.seed);
+        Undecided { course: &bench.course, plan, next: 0, round_has_work: true }
+    }
+}
+
+impl Iterator for Undecided<'_> {
+    type Item = (u32, Turn);
+
+    fn next(&mut self) -> Option<(u32, Turn)> {
+        let round_len = self.plan.round_len();
+        while self.next < self.course.end(round_len) {
+            let sequence = self.next;
+            self.next += 1;
+            let turn = self.plan.turn(sequence)?;
+            if sequence.is_multiple_of(round_len) && !std::mem::take(&mut self.round_has_work) {
+                return None;
+            }
+            if !self.course.is_decided(turn.hypothesis) {
+                self.round_has_work = true;
+                return Some((sequence, turn));
+            }
+        }
+        None
     }
 }
 

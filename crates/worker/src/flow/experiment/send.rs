@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use measure::shaping::contest;
-use measure::shaping::plan::{PairPlan, SocketId, TrainPlan};
+use measure::shaping::plan::{SocketId, TrainPlan};
 use model::shaping::{Arm, ContestDesign, PairDesign, Payload, TrainDesign};
 use model::{SampleFlags, SentHalf, Tos};
 use net::Clock;
 use wire::Ecn;
 
-use super::{Bench, Port, partner, sockets};
+use super::{Bench, Port, Undecided, partner, sockets};
 use crate::flow::link::Link;
 use crate::flow::stop::Flag;
 
@@ -21,21 +21,8 @@ const STALL_NS: u64 = 1_000_000_000;
 /// Sends until the plan ends, all is decided, or `stop`.
 pub(in crate::flow) fn send_pairs(bench: &Bench, design: &PairDesign, stop: &Flag) {
     let _ = net::pacing::set_timer_slack(1_000);
-    let mut plan = PairPlan::new(design.clone(), bench.experiment.seed);
     let mut sender = Sender::new(bench);
-    let mut round_has_work = false;
-    for sequence in 0..bench.course.end(plan.round_len()) {
-        let Some(turn) = plan.turn(sequence) else { break };
-        if sequence % plan.round_len() == 0 {
-            if sequence > 0 && !round_has_work {
-                break;
-            }
-            round_has_work = false;
-        }
-        if bench.course.is_decided(turn.hypothesis) {
-            continue;
-        }
-        round_has_work = true;
+    for (sequence, turn) in Undecided::new(bench, design) {
         let Some(port) = sender.port(turn.socket, turn.arm) else { continue };
         if !sender.pace(turn.at_ns, stop) {
             return;
