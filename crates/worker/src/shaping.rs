@@ -1,15 +1,16 @@
 //! One run of comparisons within a budget: pairs first, then trains, each session as what was seen so far asks for. The plan is
 //! `measure`'s, the verdict the server's.
 
+mod options;
+mod plan;
 mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use measure::shaping::campaign::{self, Ask, BulkSession, PairSession, Trains};
-use model::control::ProbePorts;
-use model::shaping::{Arm, Design, Experiment, ExperimentStatus, Payload, Standard, TrainDesign};
-use model::{Family, Kind, SessionId, TaskSpec};
+use model::shaping::{Arm, Design, Experiment, ExperimentStatus, Standard, TrainDesign};
+use model::{Family, SessionId, TaskSpec};
 use net::Clock;
 use tokio::time::Instant;
 
@@ -21,86 +22,15 @@ use crate::flow::plan::Timeline;
 use crate::station::{FlowKey, NotOpened, Purpose, Station};
 use crate::targets::Targets;
 
+pub use options::{DEFAULT_BUDGET, DEFAULT_SECONDS, Load, ShapingOptions, ShapingProgress};
+pub(crate) use plan::{ask, describe};
 pub(crate) use watch::{Job, trains_forever, watch};
 
-/// Of a run that was not told: 20 MB both ways, one minute.
-pub const DEFAULT_BUDGET: u64 = 20_000_000;
-pub const DEFAULT_SECONDS: u32 = 60;
-/// What the control plane and the clock sessions take of the budget.
-const FIXED_BYTES: u64 = 150_000;
-const FIXED_BYTES_PER_SECOND: f64 = 1_600.0;
 /// So often the server is asked what is decided.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// A train's last packets are settled and joined after so long.
 const TRAIN_SETTLES: Duration = Duration::from_millis(3_500);
 const POLL: Duration = Duration::from_millis(100);
-
-/// What to compare, beside the classes and kinds of the task.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ShapingOptions {
-    /// Server ports to compare with its own.
-    pub ports: Vec<u16>,
-    /// Also load the path to see who gets it: at the limit that the trains meet, or at this rate in bits per second.
-    pub load: Option<Load>,
-    /// Bytes, both ways and in all.
-    pub budget_bytes: u64,
-    pub alpha: f64,
-    pub alpha_none: f64,
-    pub least_delay_ms: f64,
-    pub least_loss: f64,
-    /// As a share of the control's.
-    pub least_throughput: f64,
-}
-
-impl Default for ShapingOptions {
-    fn default() -> ShapingOptions {
-        let standard = Standard::default();
-        ShapingOptions {
-            ports: Vec::new(),
-            load: None,
-            budget_bytes: DEFAULT_BUDGET,
-            alpha: standard.alpha,
-            alpha_none: standard.alpha_none,
-            least_delay_ms: standard.least_delay_ms,
-            least_loss: standard.least_loss,
-            least_throughput: standard.least_throughput,
-        }
-    }
-}
-
-/// How fast the path is that a contest loads.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Load {
-    /// As fast as the limit that the trains meet.
-    AsMet,
-    BitsPerSecond(f64),
-}
-
-/// Where a run stands.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ShapingProgress {
-    /// What will be sent, in words, before anything is.
-    Plan(String),
-    Pairs {
-        decided: usize,
-        of: usize,
-        elapsed: Duration,
-        at_most: Duration,
-    },
-    /// TCP transfers carried out so far, and planned at most.
-    Transfers {
-        done: u32,
-        of: u32,
-    },
-    Train {
-        classes: usize,
-        kbps: u64,
-    },
-    /// Two classes at once, together at this rate.
-    Contest {
-        kbps: u64,
-    },
-}
 
 /// Everything that the run's parts share.
 pub(crate) struct Run<'a> {
@@ -112,91 +42,11 @@ pub(crate) struct Run<'a> {
     pub seconds: u32,
 }
 
-/// What a task asks, on these ports of the server; and what it cannot have.
-pub(crate) fn ask(
-    spec: &TaskSpec,
-    options: &ShapingOptions,
-    ports: &ProbePorts,
-    family: Family,
-    seconds: u32,
-) -> (Ask, Vec<String>) {
-    let mut untested = Vec::new();
-    let open = |port: &u16| {
-        let is_open = ports.trigger.contains(port) || *port == ports.udp || *port == ports.dns;
-        if !is_open {
-            untested
-                .push(format!("port {port}: the server does not listen there; start it with --trigger-port {port}"));
-        }
-        is_open
-    };
-    let compared: Vec<u16> = options.ports.iter().copied().filter(open).collect();
-    let payload = |kind: &Kind| match kind {
-        Kind::Rtp => Some(Payload::Rtp),
-        Kind::Dns => Some(Payload::Dns),
-        Kind::Http => Some(Payload::Http),
-        Kind::Tls => Some(Payload::Tls),
-        _ => None,
-    };
-    let base = [Kind::Udp, Kind::Rtp].into_iter().find(|kind| spec.kinds.contains(kind));
-    let ask = Ask {
-        dscp: spec.dscp.clone(),
-        payloads: spec.kinds.iter().filter_map(payload).collect(),
-        ports: compared,
-        base: if base == Some(Kind::Rtp) { Payload::Rtp } else { Payload::Random },
-        udp_port: ports.udp,
-        dns_port: ports.dns,
-        tcp_port: ports.tcp,
-        direction: spec.direction,
-        size: spec.size,
-        headers: datagram_overhead(family),
-        budget_bytes: budget(options.budget_bytes, seconds),
-        seconds: f64::from(seconds),
-        transfers: true,
-        alpha: options.alpha,
-    };
-    (ask, untested)
-}
-
-/// What is left for probes.
-fn budget(all: u64, seconds: u32) -> u64 {
-    all.saturating_sub(FIXED_BYTES + (FIXED_BYTES_PER_SECOND * f64::from(seconds)) as u64)
-}
-
 fn random() -> Result<u64, WorkerError> {
     let mut seed = [0; 8];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut seed)
         .map_err(|_| WorkerError::Start("the system has no random numbers".to_owned()))?;
     Ok(u64::from_le_bytes(seed))
-}
-
-/// In words, what a run will send at most.
-pub(crate) fn describe(ask: &Ask, options: &ShapingOptions, family: Family, seconds: u32) -> String {
-    let pairs = ask.pairs();
-    let mut parts = Vec::new();
-    for session in &pairs {
-        parts.push(format!(
-            "up to {} pairs of each of {} comparisons at {:.1} pairs/s",
-            session.rounds,
-            session.design.hypotheses.len(),
-            session.design.rounds_per_second
-        ));
-    }
-    if let (Some(session), _) = ask.transfers() {
-        let (design, directions) = (&session.design, u32::from(ask.direction.up()) + u32::from(ask.direction.down()));
-        parts.push(format!(
-            "up to {} pairs of TCP transfers of {:.0} kB of each of {} comparisons{} (at most {:.1} MB of it)",
-            design.rounds,
-            f64::from(design.bytes) / 1e3,
-            design.hypotheses.len(),
-            if directions > 1 { " each way" } else { "" },
-            session.bytes as f64 / 1e6
-        ));
-    }
-    format!(
-        "will send at most {:.1} MB both ways over {family} within about {seconds} s: {}, then trains from 512 kbit/s upward as far as that allows",
-        options.budget_bytes as f64 / 1e6,
-        parts.join(", "),
-    )
 }
 
 impl Run<'_> {

@@ -60,18 +60,12 @@ rate_pps = 8
 "#;
 
 pub fn run(args: DemoArgs, verbose: u8) -> anyhow::Result<Outcome> {
+    // Before anything is shown or entered: what was asked for may not exist.
+    let scenario = scenario(&args)?;
     if lab::stage() == Stage::Outside {
         return outside();
     }
     lab::enter()?;
-    let mut scenario = match &args.scenario {
-        Some(path) => Scenario::read(path)?,
-        None => Scenario::demo()?,
-    };
-    if let Some(unknown) = args.city.iter().find(|name| scenario.city(name).is_none()) {
-        bail!("--city {unknown}: the scenario '{}' has no such city", scenario.name);
-    }
-    scenario.cities.retain(|city| args.city.is_empty() || args.city.contains(&city.name));
     let dir = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(PRIVATE_DIR));
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
@@ -105,6 +99,18 @@ pub fn run(args: DemoArgs, verbose: u8) -> anyhow::Result<Outcome> {
     }
     lab.down();
     Ok(if verdict.ok { Outcome::Done } else { Outcome::Differs })
+}
+
+fn scenario(args: &DemoArgs) -> anyhow::Result<Scenario> {
+    let mut scenario = match &args.scenario {
+        Some(path) => Scenario::read(path)?,
+        None => Scenario::demo()?,
+    };
+    if let Some(unknown) = args.city.iter().find(|name| scenario.city(name).is_none()) {
+        bail!("--city {unknown}: the scenario '{}' has no such city", scenario.name);
+    }
+    scenario.cities.retain(|city| args.city.is_empty() || args.city.contains(&city.name));
+    Ok(scenario)
 }
 
 /// Runs the program again inside the lab and stays beside it: Ctrl-C is for the one inside, which then shows its verdict.
