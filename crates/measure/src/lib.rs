@@ -7,6 +7,7 @@
 mod random;
 mod waiting;
 
+pub mod alert;
 pub mod applications;
 pub mod clock;
 pub mod delay;

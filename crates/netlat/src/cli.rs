@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 pub use bot::{BotArgs, BotCommand, BotRun, DiscordArgs, EmulateCommand, Role};
 pub use data::{Dataset, DemoArgs, ExportArgs, Format, ReportArgs};
 pub use measure::{PathArgs, ProbeArgs, ReflectArgs, ShapingArgs, StampArgs, WorkerArgs};
-pub use server::{DashboardArgs, ServerArgs, ServerCommand, ServerRun, SpecArgs, TaskAdd, TaskCommand};
+pub use server::{AlertCommand, DashboardArgs, ServerArgs, ServerCommand, ServerRun, SpecArgs, TaskAdd, TaskCommand};
 
 /// Measures application and network latency, and what networks do to packet marks.
 #[derive(Debug, Parser)]

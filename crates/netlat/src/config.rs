@@ -15,6 +15,8 @@ pub struct Config {
     pub bot: BotSection,
     /// `[[task]]`: what the workers do; none: their default.
     pub task: Vec<TaskSection>,
+    /// `[[alert]]`: what is worth a message to a webhook.
+    pub alert: Vec<alerts::Rule>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -110,6 +112,9 @@ impl Config {
         }
         for task in &config.task {
             task.spec.check().with_context(|| format!("task '{}'", task.id))?;
+        }
+        for alert in &config.alert {
+            alert.check()?;
         }
         Ok(config)
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Crates of the workspace and which of them each may use.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("wire", &[]),
     ("model", &["wire"]),
     ("measure", &["wire", "model"]),
@@ -16,7 +16,8 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("path", &["wire", "model", "measure", "net"]),
     ("discord-emulator", &[]),
     ("dashboard", &["model", "measure", "net", "path", "store"]),
-    ("server", &["wire", "model", "measure", "net", "path", "store", "dashboard"]),
+    ("alerts", &["model", "measure", "store"]),
+    ("server", &["wire", "model", "measure", "net", "path", "store", "dashboard", "alerts"]),
     ("worker", &["wire", "model", "measure", "net", "path"]),
     ("discord", &["wire", "model", "net"]),
     (
@@ -30,6 +31,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "store",
             "lab",
             "dashboard",
+            "alerts",
             "server",
             "worker",
             "discord",
@@ -44,9 +46,9 @@ const ONLY_IN: [(&str, &[&str]); 9] = [
     ("parquet", &["store"]),
     ("axum", &["dashboard", "server", "discord-emulator"]),
     ("clap", &["netlat"]),
-    ("reqwest", &["worker"]),
+    ("reqwest", &["worker", "alerts"]),
     ("libc", &["net"]),
-    ("tokio", &["dashboard", "server", "worker", "netlat", "discord", "discord-emulator"]),
+    ("tokio", &["dashboard", "alerts", "server", "worker", "netlat", "discord", "discord-emulator"]),
     ("twilight-gateway", &["discord"]),
     ("davey", &["discord"]),
 ];

@@ -79,6 +79,8 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/api/v1/admin/join", post(join))
         .route("/api/v1/admin/login", post(login))
         .route("/api/v1/admin/status", get(status))
+        .route("/api/v1/admin/alerts", get(alerts))
+        .route("/api/v1/admin/alerts/{name}/test", post(test_alert))
         .route("/api/v1/admin/tasks", get(tasks).post(add_task))
         .route("/api/v1/admin/tasks/{id}", delete(remove_task))
         .route("/api/v1/admin/workers/{name}", delete(revoke))
@@ -359,6 +361,29 @@ async fn login(
 
 async fn status(State(api): State<Api>, _: Admin) -> Result<Response, Refusal> {
     Ok(Json(api.coordinator.status().await?).into_response())
+}
+
+async fn alerts(State(api): State<Api>, _: Admin) -> Result<Response, Refusal> {
+    Ok(Json(AlertList { alerts: api.coordinator.alerts().await? }).into_response())
+}
+
+async fn test_alert(State(api): State<Api>, _: Admin, Path(name): Path<String>) -> Result<Json<AlertTest>, Refusal> {
+    match api.coordinator.test_alert(&name).await? {
+        true => Ok(Json(AlertTest { alert: name })),
+        false => Err(Refusal(StatusCode::NOT_FOUND, "unknown", format!("there is no alert '{name}'"))),
+    }
+}
+
+/// `GET /api/v1/admin/alerts`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AlertList {
+    pub alerts: Vec<alerts::AlertStatus>,
+}
+
+/// `POST /api/v1/admin/alerts/{name}/test`: the test is on its way.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AlertTest {
+    pub alert: String,
 }
 
 async fn tasks(State(api): State<Api>, _: Admin) -> Result<Json<TaskList>, Refusal> {

@@ -1,8 +1,10 @@
 //! What the HTTP surface asks for, done: enrolment, sessions, uploads, tasks, reports. Async in front of the ingest thread.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
@@ -23,6 +25,7 @@ use crate::api::{AddTask, Refusal};
 use crate::ingest::{Ingest, Message, UploadRefused};
 use crate::secrets;
 use crate::stream::SessionStreams;
+use alerts::Alerts;
 use axum::http::StatusCode;
 use dashboard::{Gate, Role};
 
@@ -51,6 +54,24 @@ pub(crate) struct Parts {
     pub false_changes_per_year: f64,
     /// `None`: there is no dashboard.
     pub gate: Option<Arc<Gate>>,
+    pub alerts: Arc<Alerts>,
+}
+
+/// Writes for the alerts, on the store's thread.
+pub(crate) struct Keeper(SyncSender<Message>);
+
+impl alerts::Keep for Keeper {
+    fn keep(&self, commit: store::AlertCommit) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        let (answer, result) = oneshot::channel();
+        let call = Message::Call(Box::new(move |ingest: &mut Ingest| {
+            let _ = answer.send(ingest.store.put_alerts(&commit).map_err(|error| error.to_string()));
+        }));
+        let sent = self.0.try_send(call).map_err(|_| "the server is busy or shutting down".to_owned());
+        Box::pin(async move {
+            sent?;
+            result.await.map_err(|_| "the server is shutting down".to_owned())?
+        })
+    }
 }
 
 /// `GET /api/v1/admin/status`.
@@ -75,6 +96,25 @@ pub struct WorkerStatus {
 impl Coordinator {
     pub(crate) fn new(parts: Parts) -> Coordinator {
         Coordinator { parts, reports: Arc::new(Semaphore::new(1)) }
+    }
+
+    pub(crate) fn keeper(&self) -> Keeper {
+        Keeper(self.parts.ingest.clone())
+    }
+
+    pub(crate) async fn alerts(&self) -> Result<Vec<alerts::AlertStatus>, Refusal> {
+        let alerts = self.parts.alerts.clone();
+        let read = tokio::task::spawn_blocking(move || alerts.status()).await;
+        let read = read.map_err(|_| ServerError::Ingest("the alerts' reader panicked".to_owned()))?;
+        Ok(read.map_err(ServerError::from)?)
+    }
+
+    /// False: there is no such alert.
+    pub(crate) async fn test_alert(&self, name: &str) -> Result<bool, Refusal> {
+        let now_s = self.parts.clock.now().0.div_euclid(1_000_000_000);
+        let Some(commit) = self.parts.alerts.test(name, now_s) else { return Ok(false) };
+        self.call(move |ingest| Ok(ingest.store.put_alerts(&commit)?)).await?;
+        Ok(true)
     }
 
     pub(crate) fn admin_hash(&self) -> [u8; 32] {

@@ -27,6 +27,8 @@ pub enum ServerError {
     Write { path: PathBuf, source: std::io::Error },
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    #[error(transparent)]
+    Alerts(#[from] alerts::AlertError),
     #[error("the system gives no random bytes")]
     Random,
     #[error("cannot read the samples for a report: {0}")]

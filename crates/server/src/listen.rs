@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use alerts::Alerts;
 use dashboard::{Dashboard, Entrance, Gate, Role};
 use model::Task;
 use model::control::ProbePorts;
@@ -61,6 +62,8 @@ pub struct ServerConfig {
     pub dashboard: DashboardAddress,
     /// The city that a media host's name tells of.
     pub media_city: fn(&str) -> Option<String>,
+    /// What is worth a message to a webhook.
+    pub alerts: Vec<alerts::Rule>,
 }
 
 /// `DATA-DIR/server.json`: how commands on the same host reach the running server. Not secret; the token is in `admin.token`.
@@ -93,6 +96,7 @@ pub struct Server {
     mask_key: [u8; 32],
     gate: Arc<Gate>,
     pages: Option<std::net::TcpListener>,
+    alerts: Arc<Alerts>,
 }
 
 /// Kernel buffer of a probe socket: a quarter second of 10,000 probes a second.
@@ -106,7 +110,8 @@ const CHANNEL: usize = 1024;
 
 impl Server {
     /// Opens the data directory and all sockets.
-    pub fn bind(config: ServerConfig) -> Result<Server, ServerError> {
+    pub fn bind(mut config: ServerConfig) -> Result<Server, ServerError> {
+        let alerts = Arc::new(Alerts::new(std::mem::take(&mut config.alerts), &config.data_dir)?);
         let mut store = Store::open(&config.data_dir, config.store.clone())?;
         let identity = identity(&mut store, config.certificate.as_ref())?;
         let fingerprint = identity.fingerprint();
@@ -162,6 +167,7 @@ impl Server {
             mask_key,
             gate,
             pages,
+            alerts,
         })
     }
 
@@ -274,8 +280,14 @@ impl Server {
             clock: clock.clone(),
             false_changes_per_year: self.config.false_changes_per_year,
             gate: has_pages.then(|| self.gate.clone()),
+            alerts: self.alerts.clone(),
         }));
         let (stopping, stopped) = watch::channel(false);
+        let alerting = {
+            let (keep, clock) = (Arc::new(coordinator.keeper()), clock.clone());
+            let now_s = move || clock.now().0.div_euclid(1_000_000_000);
+            tokio::spawn(self.alerts.run(keep, now_s, stopped.clone()))
+        };
         let dashboard = Dashboard::new(dashboard::Parts {
             data_dir: self.config.data_dir.clone(),
             clock,
@@ -314,6 +326,7 @@ impl Server {
             ingesting.join().map_err(|_| ServerError::Ingest("it panicked".to_owned()))
         });
         let _ = serving.await;
+        let _ = alerting.await;
         if let Some(showing) = showing {
             let _ = showing.await;
         }

@@ -14,6 +14,7 @@
 //! before it, up to the last checkpoint, may be gone: SQLite runs with `synchronous = NORMAL`. Sealing and
 //! retention wait for the disk, so no row is ever only in a file that the disk does not have.
 
+mod alerts;
 mod apply;
 mod catalogue;
 mod commit;
@@ -49,6 +50,7 @@ mod testing;
 mod traces;
 mod verdicts;
 
+pub use alerts::{AlertCommit, AlertNote, AlertState};
 pub use commit::{ClockRow, Commit, CorrectedDelay, Halves, PendingHalves, SessionNote, StoredSample, WorkerSamples};
 pub use credentials::{CredentialRow, WorkerRow};
 pub use engine::{SampleSource, SampleStore};

@@ -13,6 +13,7 @@ use model::{Sample, Task, UnixNanos, WorkerName};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::alerts::{self, AlertNote, AlertState};
 use crate::catalogue::{clocks, counters};
 use crate::commit::ClockRow;
 use crate::credentials::{WorkerRow, workers};
@@ -104,6 +105,21 @@ impl Reader {
     /// Verdicts that changed, oldest first.
     pub fn verdict_changes(&self, query: &TimeQuery) -> Result<Vec<VerdictRow>, StoreError> {
         self.read("read the changes of verdicts", |db| verdicts::changes(db, query))
+    }
+
+    /// What alerts stand raised or are about to turn.
+    pub fn alerts(&self) -> Result<Vec<AlertState>, StoreError> {
+        self.read("read the alerts", alerts::states)
+    }
+
+    /// What is to be told now, oldest first.
+    pub fn alert_notes(&self, now_s: i64) -> Result<Vec<AlertNote>, StoreError> {
+        self.read("read what alerts are to be told", |db| alerts::due(db, now_s))
+    }
+
+    /// Rules and how many notes of each still wait.
+    pub fn alert_backlog(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.read("count what alerts are to be told", alerts::backlog)
     }
 
     /// Differs from the last answer of this reader if anything was committed meanwhile.

@@ -25,6 +25,7 @@ const MIGRATIONS: &[Migration] = &[
     script(include_str!("schema_4.sql")),
     script(include_str!("schema_5.sql")),
     Migration(include_str!("schema_6.sql"), record_rollup::sum_up),
+    script(include_str!("schema_7.sql")),
 ];
 
 pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -94,6 +94,14 @@ pub enum ServerCommand {
         #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
+    /// Shows the running server's alerts, or tests one
+    #[command(
+        after_help = "Example:\n  netlat server alert test discord-slow\nAlerts are [[alert]] sections of netlat.toml."
+    )]
+    Alert {
+        #[command(subcommand)]
+        command: AlertCommand,
+    },
     /// Ends a worker's credential and its sessions
     #[command(after_help = "Example:\n  netlat server revoke nyc1")]
     Revoke {
@@ -106,6 +114,23 @@ pub enum ServerCommand {
     Task {
         #[command(subcommand)]
         command: TaskCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlertCommand {
+    /// What stands raised, what waits for its webhook, what went wrong
+    List {
+        #[arg(long)]
+        json: bool,
+        #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+    /// Sends a test message to an alert's webhook and waits until it was taken
+    Test {
+        name: String,
+        #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
+        data_dir: Option<PathBuf>,
     },
 }
 

@@ -7,13 +7,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context, anyhow, bail};
 use model::control::TaskList;
 use model::{Task, TaskId};
+use server::api::{AlertList, AlertTest};
 use server::{Announcement, DashboardAddress, Server, ServerConfig};
 use store::StoreOptions;
 use worker::{Secret, ServerAddress, Uplink};
 
 use super::{print_json, runtime, spec, stop_signal};
 use crate::Outcome;
-use crate::cli::{ServerArgs, ServerCommand, ServerRun, TaskAdd, TaskCommand};
+use crate::cli::{AlertCommand, ServerArgs, ServerCommand, ServerRun, TaskAdd, TaskCommand};
 use crate::config::{Config, data_dir};
 use crate::table;
 use crate::usage::mistake;
@@ -61,7 +62,58 @@ pub fn run(args: ServerArgs, config: &Config) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
         Some(ServerCommand::Task { command }) => task(command, config),
+        Some(ServerCommand::Alert { command }) => alert(command, config),
     }
+}
+
+/// A test that its webhook did not take within this time has failed.
+const ALERT_TEST: std::time::Duration = std::time::Duration::from_secs(20);
+
+fn alert(command: AlertCommand, config: &Config) -> anyhow::Result<Outcome> {
+    let dir = |given| data_dir(given, config.server.data_dir.as_ref(), "server");
+    match command {
+        AlertCommand::List { json, data_dir: given } => {
+            let list: AlertList = ask(&dir(given)?, async |client| client.get("admin/alerts").await)?;
+            if json {
+                print_json(&list)?;
+                return Ok(Outcome::Done);
+            }
+            let mut table = table::new(&["alert", "on", "raised", "rising", "waiting", "told", "failed", "problem"]);
+            for alert in list.alerts {
+                table.add_row([
+                    alert.name,
+                    alert.on,
+                    alert.raised.join("\n"),
+                    alert.rising.to_string(),
+                    alert.waiting.to_string(),
+                    alert.delivered.to_string(),
+                    alert.failed.to_string(),
+                    alert.problem.unwrap_or_default(),
+                ]);
+            }
+            println!("{table}");
+        }
+        AlertCommand::Test { name, data_dir: given } => ask(&dir(given)?, async |client| {
+            let of = |list: AlertList| list.alerts.into_iter().find(|alert| alert.name == name);
+            let before = of(client.get("admin/alerts").await?);
+            let path = format!("admin/alerts/{name}/test");
+            let _: AlertTest = client.post(&path, &serde_json::json!({})).await?;
+            let begun = std::time::Instant::now();
+            loop {
+                tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+                let Some((before, now)) = before.as_ref().zip(of(client.get("admin/alerts").await?)) else { continue };
+                let failed = now.failed > before.failed;
+                if now.delivered > before.delivered {
+                    return Ok(Ok(()));
+                } else if failed || begun.elapsed() > ALERT_TEST {
+                    let problem = now.problem.unwrap_or_else(|| "it has not been tried yet".to_owned());
+                    let rest = if failed { "the test was given up" } else { "the server goes on trying" };
+                    return Ok(Err(anyhow!("the webhook of '{name}' did not take the test: {problem}; {rest}")));
+                }
+            }
+        })??,
+    }
+    Ok(Outcome::Done)
 }
 
 fn task(command: TaskCommand, config: &Config) -> anyhow::Result<Outcome> {
@@ -173,6 +225,7 @@ fn serve(args: ServerRun, config: &Config) -> anyhow::Result<Outcome> {
         clock: net::Clock::from_env()?,
         dashboard,
         media_city: discord::media::city,
+        alerts: config.alert.clone(),
     })?;
     // Everything that needs a privilege is open; threads start only in `run`.
     net::capability::drop_all()?;

@@ -1,6 +1,7 @@
 //! System tests: the real program as processes on loopback. They need no root; what they need beside Rust (util-linux,
 //! iproute2, mount) is named when it is missing, and nothing is skipped.
 
+mod alerts;
 mod bad_input;
 mod bots;
 mod capture;
