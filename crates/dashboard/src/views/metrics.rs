@@ -132,7 +132,7 @@ fn applications(all: &mut Families, reader: &Reader, worker: &WorkerName, range:
 fn quantiles(all: &mut Families, name: &'static str, help: &'static str, labels: &str, sketch: &DelaySketch) {
     for q in [0.5, 0.95] {
         if let Some(ns) = sketch.quantile(q) {
-            all.add(name, "gauge", help, &format!("{labels},quantile=\"{q}\""), ns / 1e9);
+            all.add(name, "summary", help, &format!("{labels},quantile=\"{q}\""), ns / 1e9);
         }
     }
 }
