@@ -52,6 +52,29 @@ try {
     assert.ok((await page.locator(".legend").first().innerText()).includes("before"));
   });
 
+  await act("a range is compared with any other, on every page that has medians, by a link too", base, {}, async (page) => {
+    await page.goto(`${base}/#/rtp/lon1?range=1h&classes=46`);
+    await settled(page);
+    await page.locator(".typed summary", { hasText: "Compare" }).click();
+    const from = page.getByLabel("As long, from");
+    await from.fill("soon");
+    await page.getByRole("button", { name: "Compare", exact: true }).click();
+    await page.getByText("Write it as").waitFor();
+    const then = new Date(Date.now() - 3 * 3600_000).toISOString().slice(0, 16).replace("T", " ");
+    await from.fill(then);
+    await page.getByRole("button", { name: "Compare", exact: true }).click();
+    await page.waitForFunction(() => /vs=\d{9,}/.test(location.hash), null, LONG);
+    assert.equal(Number(params(page).get("vs")), Date.parse(`${then.replace(" ", "T")}Z`) / 1000);
+    await page.waitForFunction(() => document.querySelector(".legend")?.textContent.includes("EF, before"), null, LONG);
+    for (const other of ["city/lon1", "libraries", "discord"]) {
+      await page.goto(`${base}/#/${other}?${new URLSearchParams({ range: "1h", vs: params(page).get("vs") })}`);
+      await settled(page);
+      await page.getByRole("columnheader", { name: "median before" }).first().waitFor();
+      // What the other range had, and not a dash.
+      await page.waitForFunction(() => [...document.querySelectorAll("td")].filter((cell) => / ms$/.test(cell.textContent)).length > 8, null, LONG);
+    }
+  });
+
   await act("a typed range is taken, a bad one is named", base, {}, async (page) => {
     await page.goto(`${base}/#/now?range=6h`);
     await settled(page);

@@ -3,7 +3,7 @@
 import { axe, launch, open, settled, sidewaysOf } from "./browser.mjs";
 
 const [name, base, city, out, few] = process.argv.slice(2);
-const PAGES = ["now", "discord", `city/${city}`, `media/${city}`, `rtp/${city}`, `path/${city}`, "workers", `data/${city}`];
+const PAGES = ["now", "discord", `city/${city}`, "libraries", `media/${city}`, `rtp/${city}`, `path/${city}`, "workers", `data/${city}`];
 const SIZES = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
 const range = process.env.RANGE ?? "range=6h";
 

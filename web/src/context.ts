@@ -7,6 +7,8 @@ export interface Context {
   place: Place;
   state: Schemas["State"];
   range: Range;
+  // What the range is compared with, as long as it; null: nothing.
+  before: Range | null;
   utc: boolean;
   // Rises when to ask again.
   tick: number;

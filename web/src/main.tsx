@@ -12,13 +12,14 @@ import { Loading, Note, Outside } from "./parts/states";
 import { Applications } from "./pages/applications";
 import { Data } from "./pages/data";
 import { DiscordCity } from "./pages/discord-city";
+import { Libraries } from "./pages/libraries";
 import { Media } from "./pages/media";
 import { Now } from "./pages/now";
 import { PathPage } from "./pages/path";
 import { Rtp } from "./pages/rtp";
 import { Workers } from "./pages/workers";
 import { applyTheme, storedTheme } from "./theme";
-import { isUtc, rangeOf } from "./time";
+import { beforeOf, isUtc, rangeOf } from "./time";
 import { usePlace } from "./url";
 
 // Before anything is shown: it takes the token out of the address.
@@ -29,6 +30,7 @@ const PAGES: Record<string, (context: Context) => preact.JSX.Element> = {
   rtp: Rtp,
   discord: Applications,
   city: DiscordCity,
+  libraries: Libraries,
   media: Media,
   path: PathPage,
   workers: Workers,
@@ -76,7 +78,8 @@ function App() {
     );
   }
   const range = rangeOf(place, Math.max(live.now, state.now));
-  const context: Context = { place, state, range, utc: isUtc(place), tick: range.preset ? live.tick : 0 };
+  const before = beforeOf(place, range);
+  const context: Context = { place, state, range, before, utc: isUtc(place), tick: range.preset ? live.tick : 0 };
   const Page = PAGES[place.page];
   return (
     <>

@@ -25,6 +25,23 @@ export function rangeOf(place: Place, now: number): Range {
   return { since: now - preset[1], until: now, preset: preset[0] };
 }
 
+// So long before the range, by name; or the moment, in seconds, at which the compared range begins.
+export const BEFORE: [string, number][] = [
+  ["1h", 3600],
+  ["24h", 86400],
+  ["7d", 604800],
+];
+
+// The second range, as long as the first; null: none is asked for.
+export function beforeOf(place: Place, range: Range): Range | null {
+  const asked = place.params.get("vs");
+  if (!asked) return null;
+  const length = range.until - range.since;
+  const named = BEFORE.find(([name]) => name === asked);
+  const since = named ? range.since - named[1] : Number(asked);
+  return since > 0 ? { since, until: since + length, preset: null } : null;
+}
+
 export const choosePreset = (name: string) => change({ range: name, since: null, until: null });
 export const chooseRange = (since: number, until: number) =>
   change({ since: String(Math.floor(since)), until: String(Math.ceil(until)), range: null });

@@ -7,6 +7,9 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{TaskId, WorkerName};
+
+/// What a server bot calls itself in its records unless it was given another name: it measures, but is no city.
+pub const SERVER_BOT: &str = "server";
 use crate::record::Record;
 use crate::report::Application;
 use crate::task::{Task, TaskSpec};

@@ -12,7 +12,7 @@ pub mod task;
 
 pub use control::{Enroll, Enrolled, SessionGrant, SessionRequest, SessionUpload, Upload, Uploaded};
 pub use deployment::{
-    Answer, Cursor, Deployment, Problem, RecordSubmission, RecordsAccepted, TaskReceiver, WorkerState,
+    Answer, Cursor, Deployment, Problem, RecordSubmission, RecordsAccepted, SERVER_BOT, TaskReceiver, WorkerState,
 };
 pub use ids::{BootId, InvalidName, SessionId, TaskId, UnixNanos, WorkerName};
 pub use record::{Instrument, Measurement, Metric, Record, RecordId};

@@ -204,11 +204,22 @@ async fn experiment(
 }
 
 /// The one large body: read without the extractor's path of every value, which costs half as much again as the values.
-async fn upload(State(api): State<Api>, caller: Caller, body: axum::body::Bytes) -> Result<Response, Refusal> {
+async fn upload(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(behind): Query<Behind>,
+    body: axum::body::Bytes,
+) -> Result<Response, Refusal> {
     let upload: Upload = serde_json::from_slice(&body)
         .map_err(|error| Refusal(StatusCode::BAD_REQUEST, "bad_request", format!("this is no upload: {error}")))?;
     drop(body);
-    Ok(Json(api.coordinator.upload(caller.0, upload).await?).into_response())
+    Ok(Json(api.coordinator.upload(caller.0, upload, behind.waiting_bytes).await?).into_response())
+}
+
+/// What the worker still holds behind an upload.
+#[derive(Deserialize)]
+struct Behind {
+    waiting_bytes: Option<u64>,
 }
 
 async fn changed_marks(State(api): State<Api>, caller: Caller) -> Result<Json<Vec<ChangedMarks>>, Refusal> {

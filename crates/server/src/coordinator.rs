@@ -339,9 +339,14 @@ impl Coordinator {
         self.call(move |ingest| Ok(ingest.experiments.status(session, &worker))).await
     }
 
-    pub(crate) async fn upload(&self, worker: WorkerName, upload: Upload) -> Result<Uploaded, Refusal> {
+    pub(crate) async fn upload(
+        &self,
+        worker: WorkerName,
+        upload: Upload,
+        waiting_bytes: Option<u64>,
+    ) -> Result<Uploaded, Refusal> {
         let (answer, result) = oneshot::channel();
-        self.send(Message::Upload { worker, upload, answer })?;
+        self.send(Message::Upload { worker, upload, waiting_bytes, answer })?;
         match result.await {
             Ok(Ok(uploaded)) => Ok(uploaded),
             Ok(Err(UploadRefused::Malformed)) => {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use model::control::{SessionUpload, Upload, Uploaded};
 use model::{BootId, ReceivedHalf, SentHalf, SessionId, UnixNanos, WorkerName};
-use store::{Commit, SessionNote, Store, WorkerSamples};
+use store::{Commit, Seen, SessionNote, Store, WorkerSamples};
 use tokio::sync::oneshot;
 
 use crate::ServerError;
@@ -48,6 +48,8 @@ pub(crate) enum Message {
     Upload {
         worker: WorkerName,
         upload: Upload,
+        /// What the worker holds behind it.
+        waiting_bytes: Option<u64>,
         answer: UploadAnswer,
     },
     /// Something to be done with the store, in order with all the rest.
@@ -139,7 +141,9 @@ impl Ingest {
         loop {
             match messages.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
                 Ok(Message::Observed(observations)) => self.observe(observations),
-                Ok(Message::Upload { worker, upload, answer }) => self.upload(worker, upload, answer),
+                Ok(Message::Upload { worker, upload, waiting_bytes, answer }) => {
+                    self.upload(worker, upload, waiting_bytes, answer);
+                }
                 Ok(Message::Call(call)) => call(&mut self),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -200,7 +204,7 @@ impl Ingest {
         }
     }
 
-    fn upload(&mut self, worker: WorkerName, upload: Upload, answer: UploadAnswer) {
+    fn upload(&mut self, worker: WorkerName, upload: Upload, waiting_bytes: Option<u64>, answer: UploadAnswer) {
         let key = (worker, upload.boot);
         let last = match self.last_batch.get(&key) {
             Some(last) => *last,
@@ -275,7 +279,7 @@ impl Ingest {
             }
         }
         self.next.commit.batches.push((key.0.clone(), key.1, upload.batch));
-        self.next.commit.seen.push((key.0.clone(), self.clock.now()));
+        self.next.commit.seen.push(Seen { worker: key.0.clone(), at: self.clock.now(), waiting_bytes });
         self.last_batch.insert(key, upload.batch);
         self.next.waiting.push((answer, reply));
     }

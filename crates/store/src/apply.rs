@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{Direction, SessionId};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::commit::Commit;
+use crate::commit::{Commit, Seen};
 use crate::credentials::worker_id;
 use crate::error::StoreError;
 use crate::pending;
@@ -74,9 +74,11 @@ fn apply(db: &Transaction<'_>, commit: &Commit) -> rusqlite::Result<u64> {
         )?
         .execute(params![worker, clock.at.0, clock.offset_ns, clock.uncertainty_ns, skew_ppm, clock.steps])?;
     }
-    for (worker, at) in &commit.seen {
+    for Seen { worker, at, waiting_bytes } in &commit.seen {
         let worker = worker_id(db, worker, *at)?;
-        db.prepare_cached("UPDATE worker SET seen_at = ? WHERE id = ?")?.execute(params![at.0, worker])?;
+        let waiting = waiting_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        db.prepare_cached("UPDATE worker SET seen_at = ?, waiting_bytes = ? WHERE id = ?")?
+            .execute(params![at.0, waiting, worker])?;
     }
     for verdict in &commit.verdicts {
         verdicts::put(db, verdict)?;

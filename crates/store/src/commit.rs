@@ -24,9 +24,17 @@ pub struct Commit {
     pub counters: Vec<(String, u64)>,
     pub clocks: Vec<ClockRow>,
     /// When the server last heard of a worker.
-    pub seen: Vec<(WorkerName, UnixNanos)>,
+    pub seen: Vec<Seen>,
     /// Verdicts of running workers that changed, or whose evidence grew.
     pub verdicts: Vec<VerdictRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub worker: WorkerName,
+    pub at: UnixNanos,
+    /// What it holds on its own disk behind the upload that said so.
+    pub waiting_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

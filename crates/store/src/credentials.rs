@@ -15,6 +15,8 @@ pub struct WorkerRow {
     pub ephemeral: bool,
     pub joined_at: UnixNanos,
     pub seen_at: Option<UnixNanos>,
+    /// What it held back on its own disk behind its newest upload. `None`: not told yet.
+    pub waiting_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +31,15 @@ impl Store {
     pub fn put_worker(&mut self, worker: &WorkerRow) -> Result<(), StoreError> {
         self.write("save a worker", |db| {
             db.execute(
-                "INSERT INTO worker (name, version, ephemeral, joined_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?5) \
-                 ON CONFLICT (name) DO UPDATE SET version = ?2, ephemeral = ?3, joined_at = ?4, seen_at = ?5",
+                "INSERT INTO worker (name, version, ephemeral, joined_at, seen_at, waiting_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT (name) DO UPDATE SET version = ?2, ephemeral = ?3, joined_at = ?4, seen_at = ?5, waiting_bytes = ?6",
                 params![
                     worker.name.as_str(),
                     worker.version,
                     worker.ephemeral,
                     worker.joined_at.0,
-                    worker.seen_at.map(|at| at.0)
+                    worker.seen_at.map(|at| at.0),
+                    worker.waiting_bytes.map(|bytes| bytes as i64)
                 ],
             )
             .map(drop)
@@ -156,7 +159,7 @@ fn free_name(db: &Transaction<'_>, wanted: &WorkerName) -> rusqlite::Result<Work
     Ok(candidate)
 }
 
-const WORKERS: &str = "SELECT name, version, ephemeral, joined_at, seen_at FROM worker";
+const WORKERS: &str = "SELECT name, version, ephemeral, joined_at, seen_at, waiting_bytes FROM worker";
 
 fn worker_row(row: &Row<'_>) -> rusqlite::Result<WorkerRow> {
     Ok(WorkerRow {
@@ -165,6 +168,7 @@ fn worker_row(row: &Row<'_>) -> rusqlite::Result<WorkerRow> {
         ephemeral: row.get(2)?,
         joined_at: UnixNanos(row.get(3)?),
         seen_at: row.get::<_, Option<i64>>(4)?.map(UnixNanos),
+        waiting_bytes: row.get::<_, Option<i64>>(5)?.map(|bytes| bytes as u64),
     })
 }
 

@@ -51,7 +51,9 @@ mod traces;
 mod verdicts;
 
 pub use alerts::{AlertCommit, AlertNote, AlertState};
-pub use commit::{ClockRow, Commit, CorrectedDelay, Halves, PendingHalves, SessionNote, StoredSample, WorkerSamples};
+pub use commit::{
+    ClockRow, Commit, CorrectedDelay, Halves, PendingHalves, Seen, SessionNote, StoredSample, WorkerSamples,
+};
 pub use credentials::{CredentialRow, WorkerRow};
 pub use engine::{SampleSource, SampleStore};
 pub use error::StoreError;

@@ -18,3 +18,6 @@ CREATE TABLE alert_note (
   attempts INTEGER NOT NULL DEFAULT 0,
   next_s INTEGER NOT NULL
 ) STRICT;
+
+-- What a worker holds on its own disk behind its newest upload.
+ALTER TABLE worker ADD COLUMN waiting_bytes INTEGER;

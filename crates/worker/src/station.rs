@@ -286,12 +286,16 @@ impl Station {
         let mut backoff = Backoff::default();
         let mut away = false;
         loop {
-            let oldest = lock(&self.spool).oldest();
+            let (oldest, held) = {
+                let mut spool = lock(&self.spool);
+                (spool.oldest(), spool.bytes())
+            };
             let Some((ticket, bytes)) = oldest else {
                 self.appended.notified().await;
                 continue;
             };
-            match self.uplink.upload(bytes).await {
+            let waiting = held.saturating_sub(bytes.len() as u64);
+            match self.uplink.upload_of(bytes, waiting).await {
                 Ok(answer) => {
                     lock(&self.spool).done(ticket);
                     if std::mem::take(&mut away) {

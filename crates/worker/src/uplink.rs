@@ -84,6 +84,11 @@ impl Uplink {
         self.request(Method::POST, "upload", Some(upload), REQUEST).await
     }
 
+    /// The same, and how many bytes wait behind it, for people who ask why a worker's figures are old.
+    pub async fn upload_of(&self, upload: Vec<u8>, waiting_bytes: u64) -> Result<Uploaded, WorkerError> {
+        self.request(Method::POST, &format!("upload?waiting_bytes={waiting_bytes}"), Some(upload), REQUEST).await
+    }
+
     pub async fn report(&self, since_ns: i64) -> Result<Report, WorkerError> {
         self.request(Method::GET, &format!("report?since_ns={since_ns}"), None, REPORT).await
     }

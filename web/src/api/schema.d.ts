@@ -384,7 +384,7 @@ export interface components {
         City: {
             name: string;
             /** @enum {string} */
-            state: "measuring" | "silent" | "bots-only";
+            state: "measuring" | "silent" | "bots-only" | "server-bot";
             silent_s: number | null;
             sentence: string;
             application: components["schemas"]["CityApplication"] | null;
@@ -692,6 +692,8 @@ export interface components {
         };
         Group: {
             worker: string;
+            /** @description Measured by the server bot, which is no city. */
+            server_bot: boolean;
             library: string;
             language: string;
             metric: components["schemas"]["Metric"];
@@ -758,6 +760,8 @@ export interface components {
             joined_at: number;
             seen_at: number | null;
             silent_s: number | null;
+            /** @description Held on the worker's own disk behind its newest upload; null: not told. */
+            waiting_bytes: number | null;
             clock: components["schemas"]["Clock"] | null;
             sessions: components["schemas"]["Session"][];
         };

@@ -19,10 +19,11 @@ export const METRIC_NAMES: Record<string, string> = {
 };
 
 export function Applications(context: Context) {
-  const { place, range, tick, utc } = context;
+  const { place, range, before, tick, utc } = context;
   const metric = METRICS.find((one) => one === place.params.get("metric")) ?? "rest";
   const library = place.params.get("library") ?? "";
   const found = useData("/api/v1/view/applications", { ...asked(range), metric }, tick);
+  const earlier = useData(before ? "/api/v1/view/applications" : null, { ...asked(before ?? range), metric }, tick);
   const libraries = [...new Set((found.data?.groups ?? []).map((group) => group.library))].sort();
   const to = (worker: string) => link(place, "city", worker);
   return (
@@ -49,7 +50,7 @@ export function Applications(context: Context) {
       </div>
       <Shown
         asked={found}
-        isEmpty={(data) => data.groups.every((group) => library && group.library !== library)}
+        isEmpty={(data) => data.groups.every((group) => group.server_bot || (library && group.library !== library))}
         empty={
           <>
             No bot measured {METRIC_NAMES[metric]} in this range. <code>netlat bot setup</code> makes one ready, <code>netlat bot -b -r main</code> runs it beside a worker.
@@ -57,7 +58,7 @@ export function Applications(context: Context) {
         }
       >
         {(data) => {
-          const groups = data.groups.filter((group) => !library || group.library === library).sort((a, b) => (b.app_ms?.p50 ?? 0) - (a.app_ms?.p50 ?? 0));
+          const groups = data.groups.filter((group) => !group.server_bot && (!library || group.library === library)).sort((a, b) => (b.app_ms?.p50 ?? 0) - (a.app_ms?.p50 ?? 0));
           const several = new Set(groups.map((group) => group.library)).size > 1;
           const name = (group: Group) => (several ? `${group.worker} · ${group.library}` : group.worker);
           return (
@@ -69,7 +70,7 @@ export function Applications(context: Context) {
                 utc={utc}
                 rows={groups.map((group) => ({ name: name(group), href: to(group.worker), values: group.series.app_p50 }))}
               />
-              <Totals groups={groups} to={to} />
+              <Totals groups={groups} to={to} before={before ? (earlier.data?.groups ?? []) : null} />
             </>
           );
         }}
@@ -111,7 +112,18 @@ function Stacked({ groups, name, to }: { groups: Group[]; name: (group: Group) =
   );
 }
 
-export function Totals({ groups, to }: { groups: Group[]; to: ((worker: string) => string) | null }) {
+// The same city, library and metric in another range.
+export const same = (groups: Group[], one: Group): Group | null =>
+  groups.find((other) => other.worker === one.worker && other.library === one.library && other.language === one.language && other.metric === one.metric) ?? null;
+
+interface TotalsProps {
+  groups: Group[];
+  to: ((worker: string) => string) | null;
+  // Of the compared range; null: nothing is compared.
+  before: Group[] | null;
+}
+
+export function Totals({ groups, to, before }: TotalsProps) {
   return (
     <Table
       caption="Latency over the range"
@@ -122,6 +134,7 @@ export function Totals({ groups, to }: { groups: Group[]; to: ((worker: string) 
         { name: "exchanges", isNumber: true, cell: (group) => group.samples },
         { name: "no answer", isNumber: true, cell: (group) => percent(group.unanswered, group.samples) },
         { name: "median", isNumber: true, cell: (group) => ms(group.app_ms?.p50) },
+        ...(before ? [{ name: "median before", isNumber: true, cell: (group: Group) => ms(same(before, group)?.app_ms?.p50) }] : []),
         { name: "p95", isNumber: true, cell: (group) => ms(group.app_ms?.p95) },
         { name: "max", isNumber: true, cell: (group) => ms(group.app_ms?.max) },
         { name: "network", isNumber: true, cell: (group) => ms(group.network_ms?.p50) },

@@ -2,15 +2,18 @@
 import type { Schemas } from "../api/client";
 import { type Context, asked, city } from "../context";
 import { useData } from "../data";
-import { Chart } from "../parts/chart";
+import { Chart, type Line } from "../parts/chart";
 import { Shown } from "../parts/states";
-import { METRIC_NAMES, Totals } from "./applications";
+import { METRIC_NAMES, Totals, same } from "./applications";
 
 type Group = Schemas["Group"];
 
 export function DiscordCity(context: Context) {
   const worker = city(context);
+  const { before } = context;
   const found = useData("/api/v1/view/applications", { ...asked(context.range), worker }, context.tick);
+  const earlier = useData(before ? "/api/v1/view/applications" : null, { ...asked(before ?? context.range), worker }, context.tick);
+  const then = before ? (earlier.data?.groups ?? []) : null;
   return (
     <>
       <h1>Discord latency of {worker}</h1>
@@ -25,7 +28,7 @@ export function DiscordCity(context: Context) {
       >
         {(data) => (
           <>
-            <Totals groups={data.groups} to={null} />
+            <Totals groups={data.groups} to={null} before={then} />
             <div class="pair">
               {data.groups.map((group) => (
                 <Chart
@@ -35,7 +38,7 @@ export function DiscordCity(context: Context) {
                   since={data.range.since}
                   until={data.range.until}
                   utc={context.utc}
-                  lines={lines(group)}
+                  lines={lines(group, then && same(then, group), data.times.length)}
                 />
               ))}
             </div>
@@ -46,11 +49,17 @@ export function DiscordCity(context: Context) {
   );
 }
 
-function lines(group: Group) {
+function lines(group: Group, before: Group | null, buckets: number) {
   const { app_p50, network_p50, bands } = group.series;
   const smoke = bands ? [[bands.min, bands.max], [bands.p5, bands.p95], [bands.p25, bands.p75]] : [];
-  return [
+  const shown: Line[] = [
     { name: "application", look: 0, values: app_p50, bands: smoke as [(number | null)[], (number | null)[]][] },
     { name: "network", look: 1, values: network_p50 },
   ];
+  if (before) {
+    // Rounding may have cut the earlier range elsewhere: bucket by bucket from the start.
+    const values = Array.from({ length: buckets }, (_, index) => before.series.app_p50[index] ?? null);
+    shown.push({ name: "application, before", look: 0, faint: true, values });
+  }
+  return shown;
 }

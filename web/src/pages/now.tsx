@@ -13,7 +13,8 @@ type Map = typeof import("../parts/map").default;
 
 const tone = (city: City) =>
   city.state === "silent" ? "open" : city.verdicts.length > 0 || city.marks.length > 0 ? "found" : "clean";
-const STATES = { measuring: "measuring", silent: "silent", "bots-only": "bots only" };
+const isCity = (city: City) => city.state !== "server-bot";
+const STATES = { "server-bot": "server bot", measuring: "measuring", silent: "silent", "bots-only": "bots only" };
 
 export function Now(context: Context) {
   const found = useData("/api/v1/view/cities", asked(context.range), context.tick);
@@ -28,7 +29,7 @@ export function Now(context: Context) {
           <>
             {WorldMap ? (
               <WorldMap
-                dots={data.cities.map((city) => ({
+                dots={data.cities.filter(isCity).map((city) => ({
                   name: city.name,
                   href: to("rtp", city.name),
                   tone: tone(city),
@@ -39,10 +40,15 @@ export function Now(context: Context) {
               <div class="map placeholder" />
             )}
             <section class="cities" aria-label="Cities">
-              {data.cities.map((city) => (
+              {data.cities.filter(isCity).map((city) => (
                 <CityCard city={city} to={to} />
               ))}
             </section>
+            {data.cities.filter((city) => !isCity(city) && city.application).map((bot) => (
+              <p class="quiet">
+                The <a href={to("city", bot.name)}>server bot</a> beside the main server: {bot.application!.metric.replaceAll("_", " ")} {ms(bot.application!.app_ms)}, network {ms(bot.application!.network_ms)}.
+              </p>
+            ))}
             <h2>Changed in the last day</h2>
             {data.changes.length === 0 ? (
               <p class="quiet">No verdict changed.</p>

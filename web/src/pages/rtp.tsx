@@ -42,7 +42,6 @@ export function Rtp(context: Context) {
             <div class="filters">
               <Choice name="kind" value={kind} of={kinds} />
               <Choice name="family" value={family} of={families} />
-              <Choice name="vs" value={place.params.get("vs") ?? "nothing"} of={["nothing", "1h", "24h", "7d"]} label="compare with the time before" none="nothing" />
               <ClassPicker present={present} chosen={chosen.map(key)} />
             </div>
             {kind === "icmp" ? (
@@ -66,11 +65,11 @@ export function Rtp(context: Context) {
   );
 }
 
-function Choice({ name, value, of, label, none }: { name: string; value: string; of: readonly string[]; label?: string; none?: string }) {
+function Choice({ name, value, of }: { name: string; value: string; of: readonly string[] }) {
   return (
     <label>
-      {label ?? name}
-      <select value={value} onChange={(event) => change({ [name]: event.currentTarget.value === none ? null : event.currentTarget.value })}>
+      {name}
+      <select value={value} onChange={(event) => change({ [name]: event.currentTarget.value })}>
         {of.map((one) => (
           <option value={one}>{one}</option>
         ))}
@@ -100,8 +99,6 @@ function ClassPicker({ present, chosen }: { present: Class[]; chosen: string[] }
   );
 }
 
-const BACK: Record<string, number> = { "1h": 3600, "24h": 86400, "7d": 604800 };
-
 interface WayProps {
   context: Context;
   worker: string;
@@ -112,12 +109,10 @@ interface WayProps {
 }
 
 function Way({ context, worker, kind, family, way, chosen }: WayProps) {
-  const { place, range, tick, utc } = context;
-  const back = BACK[place.params.get("vs") ?? ""] ?? 0;
+  const { range, before: compared, tick, utc } = context;
   const of = { worker, kind, family, direction: way, classes: chosen.map(key).join(",") || "0" };
-  const { since, until } = asked(range);
-  const now = useData("/api/v1/view/series", { since, until, ...of }, tick);
-  const before = useData(back ? "/api/v1/view/series" : null, { since: since - back, until: until - back, ...of }, tick);
+  const now = useData("/api/v1/view/series", { ...asked(range), ...of }, tick);
+  const before = useData(compared ? "/api/v1/view/series" : null, { ...asked(compared ?? range), ...of }, tick);
   const look = (dscp: number, ecn: number) => Math.max(0, chosen.findIndex((one) => one.dscp === dscp && one.ecn === ecn));
   const title = way === "up" ? `${worker} to server` : way === "down" ? `Server to ${worker}` : `${worker} and back`;
   return (
@@ -130,7 +125,7 @@ function Way({ context, worker, kind, family, way, chosen }: WayProps) {
             title={way === "round-trip" ? `${title}: round trip` : `${title}: one-way delay`}
             unit="ms"
             times={data.times}
-            lines={[...lines(data, look), ...(back && before.data ? faint(before.data, data, look, place.params.get("vs") ?? "") : [])]}
+            lines={[...lines(data, look), ...(compared && before.data ? faint(before.data, data, look) : [])]}
             since={data.range.since}
             until={data.range.until}
             utc={utc}
@@ -180,10 +175,10 @@ function lines(data: Series, look: (dscp: number, ecn: number) => number): Line[
   }));
 }
 
-function faint(before: Series, now: Series, look: (dscp: number, ecn: number) => number, ago: string): Line[] {
+function faint(before: Series, now: Series, look: (dscp: number, ecn: number) => number): Line[] {
   // Rounding may have cut the earlier range elsewhere: bucket by bucket from the start.
   return before.series.map((one) => ({
-    name: `${one.name}, ${ago} before`,
+    name: `${one.name}, before`,
     look: look(one.dscp, one.ecn),
     faint: true,
     values: now.times.map((_, index) => one.p50[index] ?? null),
@@ -202,6 +197,10 @@ function Uncertainty({ data }: { data: Series }) {
 }
 
 function ClassTable({ context, worker, rows }: { context: Context; worker: string; rows: Class[] }) {
+  const { before } = context;
+  const earlier = useData(before ? "/api/v1/view/classes" : null, { ...asked(before ?? context.range), worker }, context.tick);
+  const then = (row: Class) =>
+    earlier.data?.classes.find((one) => one.direction === row.direction && one.family === row.family && one.kind === row.kind && one.dscp === row.dscp && one.ecn === row.ecn);
   const variation = useData("/api/v1/view/variation", { ...asked(context.range), worker }, 0);
   const of = (row: Class) =>
     variation.data?.classes.find((one) => one.direction === row.direction && one.family === row.family && one.kind === row.kind && one.dscp === row.dscp && one.ecn === row.ecn);
@@ -223,6 +222,12 @@ function ClassTable({ context, worker, rows }: { context: Context; worker: strin
           { name: "p95", isNumber: true, cell: (row) => ms((row.owd_ms ?? row.rtt_ms)?.p95) },
           { name: "max", isNumber: true, cell: (row) => ms((row.owd_ms ?? row.rtt_ms)?.max) },
           { name: "±", isNumber: true, cell: (row) => ms(row.owd_uncertainty_ms) },
+          ...(before
+            ? [
+                { name: "median before", isNumber: true, cell: (row: Class) => ms((then(row)?.owd_ms ?? then(row)?.rtt_ms)?.p50) },
+                { name: "lost before", isNumber: true, cell: (row: Class) => percent(then(row)?.lost ?? 0, then(row)?.sent ?? 0) },
+              ]
+            : []),
           { name: "IPDV p50", isNumber: true, cell: (row) => ms(of(row)?.ipdv_ms?.p50) },
           { name: "IPDV p95", isNumber: true, cell: (row) => ms(of(row)?.ipdv_ms?.p95) },
         ]}

@@ -38,6 +38,7 @@ export function Workers(context: Context) {
               columns={[
                 { name: "worker", cell: (one) => <a href={link(place, "rtp", one.name)}>{one.name}</a> },
                 { name: "heard of", cell: (one) => (one.silent_s === null ? "never" : `${span(one.silent_s)} ago`) },
+                { name: "spool", isNumber: true, cell: (one) => (one.waiting_bytes === null ? "–" : one.waiting_bytes === 0 ? "empty" : bytes(one.waiting_bytes)) },
                 { name: "version", cell: (one) => one.version || "–" },
                 { name: "clock offset", isNumber: true, cell: (one) => ms(one.clock?.offset_ms) },
                 { name: "±", isNumber: true, cell: (one) => ms(one.clock?.uncertainty_ms) },

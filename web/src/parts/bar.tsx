@@ -3,13 +3,14 @@ import { useEffect, useState } from "preact/hooks";
 import { send } from "../api/client";
 import { type Context, city } from "../context";
 import { type Theme, applyTheme, storedTheme } from "../theme";
-import { PRESETS, choosePreset, chooseRange, moment, parseMoment, span } from "../time";
+import { BEFORE, PRESETS, choosePreset, chooseRange, moment, parseMoment, span } from "../time";
 import { change, link } from "../url";
 
 const PAGES: { page: string; name: string; ofCity: boolean }[] = [
   { page: "now", name: "Now", ofCity: false },
   { page: "discord", name: "Discord latency", ofCity: false },
   { page: "city", name: "Discord of a city", ofCity: true },
+  { page: "libraries", name: "Libraries", ofCity: false },
   { page: "media", name: "DNS and media", ofCity: true },
   { page: "rtp", name: "RTP and ToS", ofCity: true },
   { page: "path", name: "Path", ofCity: true },
@@ -60,6 +61,7 @@ export function Bar({ context, connected, onLogin }: Props) {
           </label>
         )}
         <RangePicker context={context} />
+        <Compared context={context} />
         <button type="button" class="plain" onClick={() => change({ tz: utc ? "local" : null })} aria-label="Time zone">
           {utc ? "UTC" : "local"}
         </button>
@@ -137,5 +139,46 @@ function RangePicker({ context }: { context: Context }) {
         </form>
       </details>
     </div>
+  );
+}
+
+// A second range of the same length, drawn paler: so long before, or from any moment on.
+function Compared({ context }: { context: Context }) {
+  const { before, place, utc } = context;
+  const named = BEFORE.find(([name]) => name === place.params.get("vs"))?.[0] ?? null;
+  const [since, setSince] = useState("");
+  const [bad, setBad] = useState(false);
+  useEffect(() => {
+    setSince(moment(before?.since ?? context.range.since - 86400, utc, false));
+    setBad(false);
+  }, [place.params.get("vs"), utc]);
+  const submit = (event: Event) => {
+    event.preventDefault();
+    const from = parseMoment(since, utc);
+    if (from === null || from <= 0) return setBad(true);
+    change({ vs: String(from) });
+  };
+  return (
+    <details class="typed">
+      <summary>{before ? `vs ${named ? `${named} before` : moment(before.since, utc, false)}` : "Compare"}</summary>
+      <form onSubmit={submit}>
+        <div class="presets" role="group" aria-label="Compare with">
+          <button type="button" aria-pressed={before === null} onClick={() => change({ vs: null })}>
+            nothing
+          </button>
+          {BEFORE.map(([name]) => (
+            <button type="button" aria-pressed={named === name} onClick={() => change({ vs: name })}>
+              {name} before
+            </button>
+          ))}
+        </div>
+        <label>
+          As long, from
+          <input value={since} onInput={(event) => setSince(event.currentTarget.value)} aria-invalid={bad} />
+        </label>
+        <button type="submit">Compare</button>
+        {bad && <p role="alert">Write it as 2026-01-31 12:00.</p>}
+      </form>
+    </details>
   );
 }

@@ -8,8 +8,8 @@ use model::{
 };
 use serde_json::json;
 use store::{
-    ClockRow, Commit, CorrectedDelay, Stated, Store, StoreError, StoreOptions, StoredSample, TraceRow, VerdictRow,
-    WorkerRow, WorkerSamples,
+    ClockRow, Commit, CorrectedDelay, Seen, Stated, Store, StoreError, StoreOptions, StoredSample, TraceRow,
+    VerdictRow, WorkerRow, WorkerSamples,
 };
 
 pub const CITIES: [&str; 20] = [
@@ -67,6 +67,7 @@ pub fn generate(dir: &std::path::Path, end: UnixNanos, extent: Extent) -> Result
             ephemeral: false,
             joined_at: start,
             seen_at: Some(end),
+            waiting_bytes: Some(0),
         })?;
         for minute in (0..extent.minutes).step_by(10) {
             let minutes = minute..(minute + 10).min(extent.minutes);
@@ -130,7 +131,7 @@ fn probes(
     Commit {
         samples: vec![WorkerSamples { worker: name(city), samples }],
         clocks: vec![clock],
-        seen: vec![(name(city), at)],
+        seen: vec![Seen { worker: name(city), at, waiting_bytes: Some(0) }],
         ..Commit::default()
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Answer {
 #[derive(Serialize)]
 struct Group {
     worker: WorkerName,
+    /// Measured by the server bot, which is no city.
+    server_bot: bool,
     library: String,
     language: String,
     metric: Metric,
@@ -102,12 +104,19 @@ pub(crate) async fn applications(
                 buckets[bucket].merge(&rollup.tally);
             }
         })?;
-        Ok(groups.into_iter().map(|(key, buckets)| group(key, &buckets, alone)).collect())
+        // A worker of this name would be a city all the same.
+        let no_city = !reader.workers()?.iter().any(|row| row.name.as_str() == model::SERVER_BOT);
+        let is_bot = |worker: &WorkerName| no_city && worker.as_str() == model::SERVER_BOT;
+        let group = |(key, buckets): (Key, Vec<RecordTally>)| {
+            let server_bot = is_bot(&key.0);
+            group(key, &buckets, alone, server_bot)
+        };
+        Ok(groups.into_iter().map(group).collect())
     });
     Ok(Json(Answer { range, times: range.times(), groups: groups.await? }))
 }
 
-fn group((worker, metric, library, language): Key, buckets: &[RecordTally], alone: bool) -> Group {
+fn group((worker, metric, library, language): Key, buckets: &[RecordTally], alone: bool, server_bot: bool) -> Group {
     let mut all = RecordTally::default();
     buckets.iter().for_each(|tally| all.merge(tally));
     let column = |of: fn(&RecordTally) -> &DelaySketch, q: f64| -> Vec<Option<f64>> {
@@ -116,6 +125,7 @@ fn group((worker, metric, library, language): Key, buckets: &[RecordTally], alon
     let app = |q| column(|tally| &tally.app, q);
     Group {
         worker,
+        server_bot,
         library,
         language,
         metric,

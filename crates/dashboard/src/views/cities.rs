@@ -31,7 +31,7 @@ pub(crate) struct Answer {
 #[derive(Serialize)]
 struct City {
     name: WorkerName,
-    /// `measuring`, `silent`, or `bots-only` where no worker of this name ever joined.
+    /// `measuring`, `silent`, `bots-only` where no worker of this name ever joined, or `server-bot`, which is no city.
     state: &'static str,
     silent_s: Option<i64>,
     sentence: String,
@@ -138,6 +138,7 @@ fn city(
     let application = application(reader, &name, range)?;
     let silent_s = row.and_then(|row| row.seen_at).map(|at| now.since(at).max(0) / 1_000_000_000);
     let state = match (row, silent_s) {
+        (None, _) if name.as_str() == model::SERVER_BOT => "server-bot",
         (None, _) => "bots-only",
         (Some(_), Some(seconds)) if seconds <= SILENT_AFTER_S => "measuring",
         _ => "silent",

@@ -35,6 +35,8 @@ struct Worker {
     joined_at: i64,
     seen_at: Option<i64>,
     silent_s: Option<i64>,
+    /// Held on the worker's own disk behind its newest upload; null: not told.
+    waiting_bytes: Option<u64>,
     clock: Option<Clock>,
     sessions: Vec<Session>,
 }
@@ -114,6 +116,7 @@ pub(crate) async fn workers(State(dashboard): State<Dashboard>, _: Viewer) -> Re
             ephemeral: row.ephemeral,
             joined_at: seconds(row.joined_at),
             seen_at: row.seen_at.map(seconds),
+            waiting_bytes: row.waiting_bytes,
             silent_s: row.seen_at.map(|at| now.since(at).max(0) / 1_000_000_000),
         };
         let size = reader.storage()?;

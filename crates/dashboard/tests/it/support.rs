@@ -23,7 +23,11 @@ pub static WORLD: LazyLock<(tempfile::TempDir, UnixNanos)> = LazyLock::new(|| {
     // However long the tests take, nobody has fallen silent.
     let mut store = store::Store::open(dir.path(), store::StoreOptions::default()).expect("opened");
     let later = end.plus(24 * 3_600_000_000_000);
-    let seen = CITIES.iter().take(extent.cities).map(|city| (name(city), later)).collect();
+    let seen = CITIES
+        .iter()
+        .take(extent.cities)
+        .map(|city| store::Seen { worker: name(city), at: later, waiting_bytes: Some(0) })
+        .collect();
     store.commit(&store::Commit { seen, ..store::Commit::default() }).expect("committed");
     (dir, end)
 });

@@ -9,7 +9,7 @@ use model::{
     TaskSpec, Tos, UnixNanos,
 };
 use store::{
-    ClockRow, Commit, CredentialRow, Halves, PendingHalves, Reader, SessionKeys, SessionNote, SessionPlan,
+    ClockRow, Commit, CredentialRow, Halves, PendingHalves, Reader, Seen, SessionKeys, SessionNote, SessionPlan,
     SessionQuery, Store, StoreOptions, TimeQuery, WorkerRow,
 };
 
@@ -320,6 +320,7 @@ fn batches_counters_clocks_and_sightings_are_kept() {
             ephemeral: false,
             joined_at: NOW,
             seen_at: None,
+            waiting_bytes: None,
         })
         .unwrap();
     for (batch, delta) in [(3, 5), (2, 6)] {
@@ -328,7 +329,7 @@ fn batches_counters_clocks_and_sightings_are_kept() {
                 batches: vec![(ams1(), BootId(u64::MAX), batch), (ams1(), BootId(0), 1)],
                 counters: vec![("forged".to_owned(), delta), ("replayed".to_owned(), 1)],
                 clocks: vec![clock(10, 1.5), clock(20, f64::NAN)],
-                seen: vec![(ams1(), UnixNanos(NOW.0 + 1))],
+                seen: vec![Seen { worker: ams1(), at: UnixNanos(NOW.0 + 1), waiting_bytes: Some(70_000) }],
                 ..Commit::default()
             })
             .unwrap();
@@ -346,5 +347,6 @@ fn batches_counters_clocks_and_sightings_are_kept() {
     assert_eq!(reader.clocks(&late).unwrap(), [clock(20, 0.0)]);
     let workers = reader.workers().unwrap();
     assert_eq!((workers.len(), workers[0].seen_at), (1, Some(UnixNanos(NOW.0 + 1))));
+    assert_eq!(workers[0].waiting_bytes, Some(70_000));
     assert_eq!(store.worker(&ams1()).unwrap().as_ref(), Some(&workers[0]));
 }

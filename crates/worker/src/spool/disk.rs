@@ -175,6 +175,11 @@ impl Disk {
         Ok((frame::crc32(&record) == checksum).then_some(record))
     }
 
+    /// Bytes of the records that are not done, with their headers.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.length.saturating_sub(segment.next)).sum()
+    }
+
     pub(crate) fn done(&mut self, position: Position) {
         let Some(segment) = self.segments.front_mut() else { return };
         if segment.number != position.number || segment.next != position.offset {

@@ -141,6 +141,11 @@ impl Spool {
         std::mem::take(&mut self.dropped)
     }
 
+    /// Bytes of all batches that are not done, the oldest among them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.memory_bytes + self.disk.as_ref().map_or(0, Disk::bytes)
+    }
+
     pub(crate) fn is_empty(&mut self) -> bool {
         self.oldest().is_none()
     }
@@ -157,6 +162,7 @@ mod tests {
             spool.append(vec![byte; 4]);
         }
         assert_eq!(spool.take_dropped(), 3);
+        assert_eq!(spool.bytes(), 8);
         let (ticket, batch) = spool.oldest().unwrap();
         assert_eq!(batch, [3; 4]);
         // While it was being uploaded it was dropped: the next one must not go in its place.

@@ -167,7 +167,7 @@ fn server_bot(args: BotRun, config: &Config) -> anyhow::Result<Outcome> {
         Arc::new(deployment::Remote::new(server_dir))
     };
     let bot = ServerBotConfig {
-        name: args.name.map_or_else(|| WorkerName::new("server"), Ok)?,
+        name: args.name.map_or_else(|| WorkerName::new(model::SERVER_BOT), Ok)?,
         guild: guild(&args.discord, section, &tokens)?,
         api: endpoint(args.discord.api.as_ref(), section.api.as_ref())?.unwrap_or_else(Endpoint::discord_api),
         gateway: endpoint(args.discord.gateway.as_ref(), section.gateway.as_ref())?,
