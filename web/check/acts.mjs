@@ -78,12 +78,13 @@ try {
   await act("a typed range is taken, a bad one is named", base, {}, async (page) => {
     await page.goto(`${base}/#/now?range=6h`);
     await settled(page);
-    await page.locator(".typed summary").click();
-    await page.locator(".typed input").first().fill("yesterday");
+    await page.locator(".typed summary").first().click();
+    const [from, to] = ["From", "To"].map((name) => page.getByLabel(name, { exact: true }));
+    await from.fill("yesterday");
     await page.getByRole("button", { name: "Show" }).click();
     await page.getByText("Write both as").waitFor();
-    await page.locator(".typed input").first().fill("2026-01-31 12:00");
-    await page.locator(".typed input").last().fill("2026-01-31 13:00");
+    await from.fill("2026-01-31 12:00");
+    await to.fill("2026-01-31 13:00");
     await page.getByRole("button", { name: "Show" }).click();
     await page.getByText("No data in this range").waitFor();
     await page.getByRole("button", { name: "Show the newest" }).click();
