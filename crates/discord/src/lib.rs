@@ -8,6 +8,7 @@
 pub mod api;
 pub mod batch;
 pub mod board;
+pub mod check;
 pub mod error;
 pub mod gateway;
 pub mod journal;

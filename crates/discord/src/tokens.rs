@@ -168,6 +168,12 @@ impl Tokens {
         Ok(Chosen { token: entry.token.clone(), shared })
     }
 
+    /// The server bot's, or else the first: for what every bot may ask.
+    pub fn any(&self) -> Result<Chosen, TokensError> {
+        let first = self.entries.first().map(|entry| Chosen { token: entry.token.clone(), shared: false });
+        self.for_server().or_else(|error| first.ok_or(error))
+    }
+
     /// The one that names the worker, or else the one for all.
     pub fn for_worker(&self, worker: &WorkerName) -> Result<Chosen, TokensError> {
         let named = self.entries.iter().find(|entry| entry.workers.named.contains(worker));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub use bot::{BotArgs, BotCommand, BotRun, DiscordArgs, EmulateCommand, Role};
+pub use bot::{BotArgs, BotCommand, BotRun, CheckArgs, DiscordArgs, EmulateCommand, Role};
 pub use data::{Dataset, DemoArgs, ExportArgs, Format, ReportArgs};
 pub use measure::{PathArgs, ProbeArgs, ReflectArgs, ShapingArgs, StampArgs, WorkerArgs};
 pub use server::{AlertCommand, DashboardArgs, ServerArgs, ServerCommand, ServerRun, SpecArgs, TaskAdd, TaskCommand};
@@ -47,6 +47,8 @@ pub enum Command {
     Reflect(ReflectArgs),
     /// Finds between which hops the mark of a packet changes (needs CAP_NET_RAW)
     Path(PathArgs),
+    /// Where does a Discord bot's time go: resolver, route, Discord or the process; from this host, no server needed
+    Check(CheckArgs),
     /// Discord bots: measure from a worker (main), or read all channels and keep the task board (server)
     Bot(BotArgs),
     /// What was measured: one-way delay, loss, marks of every path in a data directory

@@ -67,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Stamp(args) => commands::stamp::run(args),
         Command::Reflect(args) => commands::reflect::run(args),
         Command::Path(args) => commands::path::run(args),
+        Command::Check(args) => commands::check::run(args, &config),
         Command::Bot(args) => commands::bot::run(args, &config),
         Command::Report(args) => commands::report::run(args, &config),
         Command::Dashboard(args) => commands::dashboard::run(args, &config),
@@ -93,9 +94,20 @@ fn log_to_stderr(verbose: u8) {
     };
     let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
     // Libraries below speak of every connection they reuse; their debug lines help nobody here.
-    let ours =
-        ["netlat", "dashboard", "server", "worker", "store", "net", "measure", "lab", "discord", "discord_emulator"]
-            .map(|name| (name, level));
+    let ours = [
+        "netlat",
+        "dashboard",
+        "alerts",
+        "server",
+        "worker",
+        "store",
+        "net",
+        "measure",
+        "lab",
+        "discord",
+        "discord_emulator",
+    ]
+    .map(|name| (name, level));
     let filter =
         tracing_subscriber::filter::Targets::new().with_targets(ours).with_default(level.min(LevelFilter::WARN));
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(!plain);

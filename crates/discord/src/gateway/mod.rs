@@ -101,12 +101,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 impl Gateway {
     /// Needs [`crate::rest::Trust::load`] to have succeeded before.
     pub fn new(config: GatewayConfig) -> Gateway {
-        let endpoint = config.endpoint.clone().unwrap_or(Endpoint {
-            tls: true,
-            host: "gateway.discord.gg".to_owned(),
-            port: 443,
-            prefix: String::new(),
-        });
+        let endpoint = config.endpoint.clone().unwrap_or_else(Endpoint::discord_gateway);
         Gateway {
             shard: shard(&config, &endpoint),
             sockets: Sockets::new(endpoint.clone()),

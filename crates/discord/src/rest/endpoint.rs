@@ -63,6 +63,10 @@ impl Endpoint {
         Endpoint { tls: true, host: "discord.com".to_owned(), port: 443, prefix: "/api/v10".to_owned() }
     }
 
+    pub fn discord_gateway() -> Endpoint {
+        Endpoint { tls: true, host: "gateway.discord.gg".to_owned(), port: 443, prefix: String::new() }
+    }
+
     /// `HOST` or `HOST:PORT` as a `Host` header and a URL write it.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };

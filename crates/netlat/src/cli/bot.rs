@@ -68,6 +68,30 @@ pub struct DiscordArgs {
     pub ca: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  netlat check\n  netlat check --pid bot.py          a running bot, in whatever language it is written\n  netlat check --watch 60 --json\nIt posts nothing, joins nothing and needs no token; with one (tokens file or NETLAT_DISCORD_TOKEN) REST is asked as the bot.\nExit status: 0 nothing stands out, 3 something does and --fail-on-finding was given."
+)]
+pub struct CheckArgs {
+    /// Also watch this running process: its number, or the name of its program or script
+    #[arg(long, value_name = "PID|NAME")]
+    pub pid: Option<String>,
+    /// Look again every so many seconds, and show what changed, until Ctrl-C
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(10..=86400))]
+    pub watch: Option<u32>,
+    /// One JSON document on stdout (with --watch one a line)
+    #[arg(long)]
+    pub json: bool,
+    /// Ask REST without a token even where one is known
+    #[arg(long)]
+    pub no_token: bool,
+    /// Exit status 3 where something stands out
+    #[arg(long)]
+    pub fail_on_finding: bool,
+    #[command(flatten)]
+    pub discord: DiscordArgs,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum BotCommand {
     /// Prints the invite link, checks token, intents, guild, channels and gateway one by one, and writes the tokens file

@@ -1,6 +1,7 @@
 //! What the commands do, and the little that several of them need.
 
 pub mod bot;
+pub mod check;
 pub mod dashboard;
 pub mod demo;
 pub mod emulate;

@@ -27,7 +27,7 @@ use crate::usage::mistake;
 
 /// Name of the directory in which a server bot without a server keeps its records.
 pub const STANDALONE: &str = "discord";
-const TOKEN: &str = "NETLAT_DISCORD_TOKEN";
+pub const TOKEN: &str = "NETLAT_DISCORD_TOKEN";
 
 pub fn run(args: BotArgs, config: &Config) -> anyhow::Result<Outcome> {
     let discord = match &args.command {
@@ -47,7 +47,7 @@ pub fn run(args: BotArgs, config: &Config) -> anyhow::Result<Outcome> {
 
 /// The libraries below read the trusted certificates from `SSL_CERT_FILE` alone, and a process's environment is set only
 /// before it starts: so it starts anew.
-fn trust(ca: Option<&Path>) -> anyhow::Result<()> {
+pub fn trust(ca: Option<&Path>) -> anyhow::Result<()> {
     const VARIABLE: &str = "SSL_CERT_FILE";
     let Some(ca) = ca else { return Ok(()) };
     if std::env::var_os(VARIABLE).is_some_and(|set| Path::new(&set) == ca) {
@@ -70,7 +70,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the async runtime")
 }
 
-fn endpoint(flag: Option<&String>, configured: Option<&String>) -> anyhow::Result<Option<Endpoint>> {
+pub fn endpoint(flag: Option<&String>, configured: Option<&String>) -> anyhow::Result<Option<Endpoint>> {
     flag.or(configured).map(|text| text.parse::<Endpoint>().map_err(|error| mistake(error.into()))).transpose()
 }
 
@@ -82,7 +82,7 @@ fn ids(texts: &[String], what: &str) -> anyhow::Result<BTreeSet<Snowflake>> {
     texts.iter().map(|text| id(text, what)).collect()
 }
 
-fn tokens_path(args: &DiscordArgs, section: &BotSection) -> anyhow::Result<PathBuf> {
+pub fn tokens_path(args: &DiscordArgs, section: &BotSection) -> anyhow::Result<PathBuf> {
     args.tokens
         .clone()
         .or_else(|| section.tokens.clone())
@@ -91,7 +91,7 @@ fn tokens_path(args: &DiscordArgs, section: &BotSection) -> anyhow::Result<PathB
 }
 
 /// The token of the environment, else the tokens file.
-fn tokens(args: &DiscordArgs, section: &BotSection) -> anyhow::Result<Tokens> {
+pub fn tokens(args: &DiscordArgs, section: &BotSection) -> anyhow::Result<Tokens> {
     match std::env::var(TOKEN) {
         Ok(token) => Ok(Tokens::single(Token::new(&token).with_context(|| TOKEN.to_owned())?)),
         Err(std::env::VarError::NotUnicode(_)) => bail!("{TOKEN} is not text"),
