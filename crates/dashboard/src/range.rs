@@ -9,6 +9,8 @@ use crate::answer::Refusal;
 const SECOND: i64 = 1_000_000_000;
 /// Up to so long minutes are read, beyond it hours: what a page reads stays bounded.
 const MINUTES_UP_TO_S: i64 = 2 * 86_400;
+/// Of all cities at once, and only their sums: a day of twenty cities has a million minutes of classes.
+const SUMS_OF_MINUTES_UP_TO_S: i64 = 6 * 3600;
 /// The most buckets of one series.
 pub(crate) const BUCKETS: i64 = 360;
 const LONGEST_S: i64 = 20 * 366 * 86_400;
@@ -42,7 +44,16 @@ impl Range {
         Range::with_buckets(asked, now, BUCKETS)
     }
 
+    /// For answers that have sums over the whole range and no buckets.
+    pub(crate) fn of_sums(asked: Asked, now: UnixNanos) -> Result<Range, Refusal> {
+        Range::made(asked, now, BUCKETS, SUMS_OF_MINUTES_UP_TO_S)
+    }
+
     pub(crate) fn with_buckets(asked: Asked, now: UnixNanos, buckets: i64) -> Result<Range, Refusal> {
+        Range::made(asked, now, buckets, MINUTES_UP_TO_S)
+    }
+
+    fn made(asked: Asked, now: UnixNanos, buckets: i64, minutes_up_to_s: i64) -> Result<Range, Refusal> {
         let until = asked.until.unwrap_or(now.0.div_euclid(SECOND) + 1);
         let since = asked.since.unwrap_or(until.saturating_sub(3600));
         if !(0..=i64::MAX / SECOND).contains(&since) || since >= until || until - since > LONGEST_S {
@@ -50,7 +61,7 @@ impl Range {
                 "since and until are seconds since 1970, since before until, at most 20 years apart",
             ));
         }
-        let period_s = if until - since <= MINUTES_UP_TO_S { 60 } else { 3600 };
+        let period_s = if until - since <= minutes_up_to_s { 60 } else { 3600 };
         let sums = (until - since + period_s - 1) / period_s;
         let step_s = period_s * ((sums + buckets - 1) / buckets).max(1);
         let since = since.div_euclid(step_s) * step_s;
@@ -123,6 +134,9 @@ mod tests {
         }
         assert_eq!(range(0, 3600).period_s, 60);
         assert_eq!(range(0, 8 * 86_400).period_s, 3600);
+        let day = Asked { since: Some(0), until: Some(86_400) };
+        assert_eq!(range(0, 86_400).period_s, 60);
+        assert_eq!(Range::of_sums(day, UnixNanos(0)).map(|range| range.period_s).map_err(|_| ()), Ok(3600));
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(crate) async fn cities(
     Ask(asked): Ask<Asked>,
 ) -> Result<Json<Answer>, Refusal> {
     let now = dashboard.0.parts.clock.now();
-    let range = Range::new(asked, now)?;
+    let range = Range::of_sums(asked, now)?;
     let answer = dashboard.read(move |reader| {
         let rows = reader.workers()?;
         let (findings, _) = in_force(reader, None)?;
