@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 NETLAT=$(realpath -m "${NETLAT:-target/release/netlat}")
 LIBRARIES=$(realpath -m "${LIBRARIES:-target/check-check}")
-for tool in python3 unshare nsenter ip ss mount curl openssl; do
+for tool in python3 unshare nsenter setpriv ip ss mount curl openssl; do
     command -v "$tool" >/dev/null || { echo "check-check: $tool is missing (Debian packages python3, util-linux, iproute2, curl, openssl)" >&2; exit 1; }
 done
 [ -x "$NETLAT" ] || { echo "check-check: no $NETLAT: cargo build --release -p netlat" >&2; exit 1; }

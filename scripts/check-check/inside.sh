@@ -136,6 +136,17 @@ named process --pid "$bot"
 kill "$talking"
 kill "$bot" && wait "$bot" 2>/dev/null || true
 
+# A process in a network namespace of its own, as in a container: looked into with the right to, else the right is named.
+deaf='import socket, time; s = socket.create_connection(("10.9.0.2", 443)); s.send(b"GET /api/v10/gateway HTTP/1.1\r\nHost: discord.com\r\n\r\n"); time.sleep(300)'
+instead_in_distant() { exec nsenter -n -t "$distant" -- "$@"; }
+instead_in_distant "$PYTHON" -c "$deaf" &
+contained=$!
+sleep 1
+named process --pid "$contained"
+timeout 40 setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$NETLAT" check --pid "$contained" >out 2>err || { cat err >&2; exit 1; }
+grep -q "needs CAP_SYS_ADMIN to look into" out || { cat out >&2; exit 1; }
+kill "$contained"
+
 # A process that ends while it is watched; and what cannot be.
 sleep 4 &
 timeout 40 "$NETLAT" check --json --pid $! >found.json
