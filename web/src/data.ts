@@ -1,6 +1,7 @@
 // What a page asked for: loading, there, there but old, or refused. What is shown stays while it is asked for again.
 import { useEffect, useState } from "preact/hooks";
 import { type Answer, type Get, type Query, Refused, get, urlOf } from "./api/client";
+import { type Context, asked } from "./context";
 
 export interface Asked<T> {
   data: T | null;
@@ -32,3 +33,14 @@ export function useData<P extends Get>(path: P | null, query: Query, tick: numbe
   }, [key, tick]);
   return state;
 }
+
+// The same question about the range that is compared with; nothing where none is.
+export function useBefore<P extends Get>(path: P, context: Context, query: Query): Answer<P> | null {
+  const { before, range, tick } = context;
+  const found = useData(before ? path : null, { ...asked(before ?? range), ...query }, tick);
+  return before ? found.data : null;
+}
+
+// Rounding may have cut the earlier range elsewhere: bucket by bucket from the start.
+export const beside = (before: (number | null)[], buckets: number) =>
+  Array.from({ length: buckets }, (_, index) => before[index] ?? null);

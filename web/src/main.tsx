@@ -89,7 +89,7 @@ function App() {
         {Page ? <Page {...context} key={`${place.page}/${place.city}`} /> : <Note kind="warn">There is no page “{place.page}”.</Note>}
       </main>
       <footer>
-        NetLat {state.version}. Drawn from sums of a minute, or of an hour where the range is longer than two days; minimum and
+        NetLat {state.version}. Drawn from sums of a minute, or of an hour where the range is longer than two days (on Now than six hours); minimum and
         maximum are exact, quantiles within 1 %. Verdicts speak of the path to this server, not to Discord.
       </footer>
     </>

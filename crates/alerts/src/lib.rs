@@ -128,6 +128,7 @@ impl Alerts {
     /// Until `stop` says so. `now_s`: seconds since the epoch.
     pub async fn run(self: Arc<Self>, keep: Arc<dyn Keep>, now_s: impl Fn() -> i64, mut stop: Receiver<bool>) {
         let Some(client) = self.client.clone() else { return };
+        let listening_s = now_s();
         let mut standing: Option<Standing> = None;
         let mut looked = i64::MIN;
         loop {
@@ -139,7 +140,7 @@ impl Alerts {
             let minute = (now - SETTLED_S).div_euclid(60);
             if minute != looked {
                 looked = minute;
-                match self.look(standing.take(), now).await {
+                match self.look(standing.take(), now, listening_s).await {
                     // What could not be kept is looked at again from what was.
                     Ok((commit, after)) => match commit == AlertCommit::default() {
                         true => standing = Some(after),
@@ -159,7 +160,12 @@ impl Alerts {
         }
     }
 
-    async fn look(self: &Arc<Self>, before: Option<Standing>, now_s: i64) -> Result<(AlertCommit, Standing), String> {
+    async fn look(
+        self: &Arc<Self>,
+        before: Option<Standing>,
+        now_s: i64,
+        listening_s: i64,
+    ) -> Result<(AlertCommit, Standing), String> {
         let own = self.clone();
         let work = move || -> Result<(AlertCommit, Standing), StoreError> {
             let reader = Reader::open(&own.data_dir)?;
@@ -176,7 +182,7 @@ impl Alerts {
                 }
             };
             for webhook in own.webhooks.values() {
-                let seen = watch::look(&reader, &webhook.rule, now_s)?;
+                let seen = watch::look(&reader, &webhook.rule, now_s, listening_s)?;
                 let one = evaluate(&mut standing, &webhook.rule, &seen, now_s);
                 commit.put.extend(one.put);
                 commit.forget.extend(one.forget);

@@ -47,12 +47,13 @@ fn at(seconds: i64) -> UnixNanos {
 }
 
 /// Everything that a rule watches and that there is a number of.
-pub(crate) fn look(reader: &Reader, rule: &Rule, now_s: i64) -> Result<Vec<Seen>, StoreError> {
+/// `listening_s`: since when this server could hear of workers.
+pub(crate) fn look(reader: &Reader, rule: &Rule, now_s: i64, listening_s: i64) -> Result<Vec<Seen>, StoreError> {
     let mut all = match rule.on {
         On::Verdict => verdicts(reader, rule)?,
         On::Application => applications(reader, rule, now_s)?,
         On::Delay | On::Loss => classes(reader, rule, now_s)?,
-        On::Silent => silent(reader, now_s)?,
+        On::Silent => silent(reader, rule, now_s, listening_s)?,
     };
     all.retain(|seen| rule.worker.as_ref().is_none_or(|worker| *worker == seen.worker));
     Ok(all)
@@ -210,12 +211,46 @@ fn classes(reader: &Reader, rule: &Rule, now_s: i64) -> Result<Vec<Seen>, StoreE
     Ok(now.iter().filter_map(one).collect())
 }
 
-/// Workers that have joined for good; an ephemeral one is meant to go.
-fn silent(reader: &Reader, now_s: i64) -> Result<Vec<Seen>, StoreError> {
+/// Workers that have joined for good; an ephemeral one is meant to go. Nobody was silent while this server was not there to hear: one that
+/// was last heard of before its start is known to be silent only once it had as much time as the rule allows.
+fn silent(reader: &Reader, rule: &Rule, now_s: i64, listening_s: i64) -> Result<Vec<Seen>, StoreError> {
+    let bound = rule.bound().unwrap_or(0.0);
     let one = |row: store::WorkerRow| {
         let seen_s = row.seen_at.filter(|_| !row.ephemeral)?.0.div_euclid(1_000_000_000);
+        let is_known = seen_s >= listening_s || (now_s - listening_s) as f64 >= bound;
         let silent = (now_s - seen_s).max(0) as f64;
-        Some(seen(row.name.to_string(), &row.name, "the worker".to_owned(), silent))
+        is_known.then(|| seen(row.name.to_string(), &row.name, "the worker".to_owned(), silent))
     };
     Ok(reader.workers()?.into_iter().filter_map(one).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::{Store, StoreOptions, WorkerRow};
+
+    #[test]
+    fn a_server_that_was_away_does_not_call_its_workers_silent() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        for (name, seen_s, ephemeral) in [("nyc1", 1_000, false), ("ams3", 5_010, false), ("probe", 1_000, true)] {
+            let worker = WorkerRow {
+                name: name.parse().unwrap(),
+                version: String::new(),
+                ephemeral,
+                joined_at: at(0),
+                seen_at: Some(at(seen_s)),
+                waiting_bytes: None,
+            };
+            store.put_worker(&worker).unwrap();
+        }
+        let rule: Rule = serde_json::from_str(r#"{"name":"away","on":"silent","url_env":"H","above_s":300}"#).unwrap();
+        let reader = Reader::open(dir.path()).unwrap();
+        let look = |now_s| -> Vec<(String, f64)> {
+            let seen = look(&reader, &rule, now_s, 5_000).unwrap();
+            seen.into_iter().map(|seen| (seen.subject, seen.value)).collect()
+        };
+        assert_eq!(look(5_070), [("ams3".to_owned(), 60.0)]);
+        assert_eq!(look(5_300), [("ams3".to_owned(), 290.0), ("nyc1".to_owned(), 4_300.0)]);
+    }
 }

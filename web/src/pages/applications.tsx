@@ -1,12 +1,12 @@
 // Discord's latency from every city: application, the network's part of it, and the rest.
 import type { Schemas } from "../api/client";
 import { type Context, asked } from "../context";
-import { useData } from "../data";
+import { useBefore, useData } from "../data";
 import { Heat } from "../parts/heat";
 import { Shown } from "../parts/states";
 import { Table } from "../parts/table";
 import { ms, percent } from "../time";
-import { change, link } from "../url";
+import { type Place, change, link } from "../url";
 
 type Group = Schemas["Group"];
 export const METRICS = ["rest", "gateway_heartbeat", "message_echo", "voice_heartbeat", "interaction"] as const;
@@ -18,35 +18,50 @@ export const METRIC_NAMES: Record<string, string> = {
   interaction: "Interaction",
 };
 
+export const metricOf = (place: Place) => METRICS.find((one) => one === place.params.get("metric")) ?? "rest";
+
+export function MetricFilter({ metric }: { metric: string }) {
+  return (
+    <label>
+      metric
+      <select value={metric} onChange={(event) => change({ metric: event.currentTarget.value })}>
+        {METRICS.map((one) => (
+          <option value={one}>{METRIC_NAMES[one]}</option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+// One of these, or all.
+export function Filter({ name, value, of }: { name: string; value: string; of: string[] }) {
+  return (
+    <label>
+      {name}
+      <select value={value} onChange={(event) => change({ [name]: event.currentTarget.value || null })}>
+        <option value="">all</option>
+        {of.map((one) => (
+          <option value={one}>{one}</option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
 export function Applications(context: Context) {
-  const { place, range, before, tick, utc } = context;
-  const metric = METRICS.find((one) => one === place.params.get("metric")) ?? "rest";
+  const { place, range, tick, utc } = context;
+  const metric = metricOf(place);
   const library = place.params.get("library") ?? "";
   const found = useData("/api/v1/view/applications", { ...asked(range), metric }, tick);
-  const earlier = useData(before ? "/api/v1/view/applications" : null, { ...asked(before ?? range), metric }, tick);
+  const earlier = useBefore("/api/v1/view/applications", context, { metric });
   const libraries = [...new Set((found.data?.groups ?? []).map((group) => group.library))].sort();
   const to = (worker: string) => link(place, "city", worker);
   return (
     <>
       <h1>Discord latency</h1>
       <div class="filters">
-        <label>
-          metric
-          <select value={metric} onChange={(event) => change({ metric: event.currentTarget.value })}>
-            {METRICS.map((one) => (
-              <option value={one}>{METRIC_NAMES[one]}</option>
-            ))}
-          </select>
-        </label>
-        <label>
-          library
-          <select value={library} onChange={(event) => change({ library: event.currentTarget.value || null })}>
-            <option value="">all</option>
-            {libraries.map((one) => (
-              <option value={one}>{one}</option>
-            ))}
-          </select>
-        </label>
+        <MetricFilter metric={metric} />
+        <Filter name="library" value={library} of={libraries} />
       </div>
       <Shown
         asked={found}
@@ -70,7 +85,7 @@ export function Applications(context: Context) {
                 utc={utc}
                 rows={groups.map((group) => ({ name: name(group), href: to(group.worker), values: group.series.app_p50 }))}
               />
-              <Totals groups={groups} to={to} before={before ? (earlier.data?.groups ?? []) : null} />
+              <Totals groups={groups} to={to} before={earlier?.groups ?? null} />
             </>
           );
         }}

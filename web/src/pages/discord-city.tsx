@@ -1,7 +1,7 @@
 // Discord's latency from one city: each metric and library with its smoke, and the network's round trip beneath.
 import type { Schemas } from "../api/client";
 import { type Context, asked, city } from "../context";
-import { useData } from "../data";
+import { beside, useBefore, useData } from "../data";
 import { Chart, type Line } from "../parts/chart";
 import { Shown } from "../parts/states";
 import { METRIC_NAMES, Totals, same } from "./applications";
@@ -10,10 +10,8 @@ type Group = Schemas["Group"];
 
 export function DiscordCity(context: Context) {
   const worker = city(context);
-  const { before } = context;
   const found = useData("/api/v1/view/applications", { ...asked(context.range), worker }, context.tick);
-  const earlier = useData(before ? "/api/v1/view/applications" : null, { ...asked(before ?? context.range), worker }, context.tick);
-  const then = before ? (earlier.data?.groups ?? []) : null;
+  const then = useBefore("/api/v1/view/applications", context, { worker })?.groups ?? null;
   return (
     <>
       <h1>Discord latency of {worker}</h1>
@@ -57,9 +55,7 @@ function lines(group: Group, before: Group | null, buckets: number) {
     { name: "network", look: 1, values: network_p50 },
   ];
   if (before) {
-    // Rounding may have cut the earlier range elsewhere: bucket by bucket from the start.
-    const values = Array.from({ length: buckets }, (_, index) => before.series.app_p50[index] ?? null);
-    shown.push({ name: "application, before", look: 0, faint: true, values });
+    shown.push({ name: "application, before", look: 0, faint: true, values: beside(before.series.app_p50, buckets) });
   }
   return shown;
 }

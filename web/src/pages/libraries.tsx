@@ -1,45 +1,29 @@
 // Libraries side by side: on the same host the network is the same, so what differs is the library's and its language's own.
 import type { Schemas } from "../api/client";
 import { type Context, asked } from "../context";
-import { useData } from "../data";
+import { useBefore, useData } from "../data";
 import { Chart } from "../parts/chart";
 import { Shown } from "../parts/states";
 import { Table } from "../parts/table";
 import { ms, percent } from "../time";
-import { change, link } from "../url";
-import { METRICS, METRIC_NAMES, same } from "./applications";
+import { link } from "../url";
+import { Filter, METRIC_NAMES, MetricFilter, metricOf, same } from "./applications";
 
 type Group = Schemas["Group"];
 
 export function Libraries(context: Context) {
-  const { place, range, before, tick } = context;
-  const metric = METRICS.find((one) => one === place.params.get("metric")) ?? "rest";
+  const { place, range, tick } = context;
+  const metric = metricOf(place);
   const chosen = place.params.get("city") ?? "";
   const found = useData("/api/v1/view/applications", { ...asked(range), metric }, tick);
-  const earlier = useData(before ? "/api/v1/view/applications" : null, { ...asked(before ?? range), metric }, tick);
-  const then = before ? (earlier.data?.groups ?? []) : null;
+  const then = useBefore("/api/v1/view/applications", context, { metric })?.groups ?? null;
   const cities = [...new Set((found.data?.groups ?? []).map((group) => group.worker))].sort();
   return (
     <>
       <h1>Libraries</h1>
       <div class="filters">
-        <label>
-          metric
-          <select value={metric} onChange={(event) => change({ metric: event.currentTarget.value })}>
-            {METRICS.map((one) => (
-              <option value={one}>{METRIC_NAMES[one]}</option>
-            ))}
-          </select>
-        </label>
-        <label>
-          city
-          <select value={chosen} onChange={(event) => change({ city: event.currentTarget.value || null })}>
-            <option value="">all</option>
-            {cities.map((one) => (
-              <option value={one}>{one}</option>
-            ))}
-          </select>
-        </label>
+        <MetricFilter metric={metric} />
+        <Filter name="city" value={chosen} of={cities} />
       </div>
       <Shown
         asked={found}

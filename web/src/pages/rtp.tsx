@@ -1,7 +1,7 @@
 // RTP and ToS of one city: delay per class and direction, loss, marks, verdicts.
 import { type Answer, type Schemas } from "../api/client";
 import { type Context, asked, city } from "../context";
-import { useData } from "../data";
+import { beside, useBefore, useData } from "../data";
 import { Chart, type Line } from "../parts/chart";
 import { Matrix, dscpName, ecnName } from "../parts/matrix";
 import { Shown } from "../parts/states";
@@ -17,6 +17,8 @@ const KINDS = ["rtp", "udp", "dns", "http", "tls", "icmp"] as const;
 // Best effort, AF41, EF, 54: together they tell all pathologies apart.
 const USUAL = [0, 34, 46, 54];
 const MOST = 8;
+type Which = Pick<Class, "direction" | "family" | "kind" | "dscp" | "ecn">;
+const same = (a: Which, b: Which) => a.direction === b.direction && a.family === b.family && a.kind === b.kind && a.dscp === b.dscp && a.ecn === b.ecn;
 const key = (one: { dscp: number; ecn: number }) => (one.ecn ? `${one.dscp}.${one.ecn}` : String(one.dscp));
 
 export function Rtp(context: Context) {
@@ -109,10 +111,10 @@ interface WayProps {
 }
 
 function Way({ context, worker, kind, family, way, chosen }: WayProps) {
-  const { range, before: compared, tick, utc } = context;
+  const { range, tick, utc } = context;
   const of = { worker, kind, family, direction: way, classes: chosen.map(key).join(",") || "0" };
   const now = useData("/api/v1/view/series", { ...asked(range), ...of }, tick);
-  const before = useData(compared ? "/api/v1/view/series" : null, { ...asked(compared ?? range), ...of }, tick);
+  const before = useBefore("/api/v1/view/series", context, of);
   const look = (dscp: number, ecn: number) => Math.max(0, chosen.findIndex((one) => one.dscp === dscp && one.ecn === ecn));
   const title = way === "up" ? `${worker} to server` : way === "down" ? `Server to ${worker}` : `${worker} and back`;
   return (
@@ -125,7 +127,7 @@ function Way({ context, worker, kind, family, way, chosen }: WayProps) {
             title={way === "round-trip" ? `${title}: round trip` : `${title}: one-way delay`}
             unit="ms"
             times={data.times}
-            lines={[...lines(data, look), ...(compared && before.data ? faint(before.data, data, look) : [])]}
+            lines={[...lines(data, look), ...(before ? faint(before, data, look) : [])]}
             since={data.range.since}
             until={data.range.until}
             utc={utc}
@@ -176,12 +178,11 @@ function lines(data: Series, look: (dscp: number, ecn: number) => number): Line[
 }
 
 function faint(before: Series, now: Series, look: (dscp: number, ecn: number) => number): Line[] {
-  // Rounding may have cut the earlier range elsewhere: bucket by bucket from the start.
   return before.series.map((one) => ({
     name: `${one.name}, before`,
     look: look(one.dscp, one.ecn),
     faint: true,
-    values: now.times.map((_, index) => one.p50[index] ?? null),
+    values: beside(one.p50, now.times.length),
   }));
 }
 
@@ -197,13 +198,11 @@ function Uncertainty({ data }: { data: Series }) {
 }
 
 function ClassTable({ context, worker, rows }: { context: Context; worker: string; rows: Class[] }) {
-  const { before } = context;
-  const earlier = useData(before ? "/api/v1/view/classes" : null, { ...asked(before ?? context.range), worker }, context.tick);
-  const then = (row: Class) =>
-    earlier.data?.classes.find((one) => one.direction === row.direction && one.family === row.family && one.kind === row.kind && one.dscp === row.dscp && one.ecn === row.ecn);
+  const earlier = useBefore("/api/v1/view/classes", context, { worker });
+  const then = (row: Class) => earlier?.classes.find((one) => same(one, row));
   const variation = useData("/api/v1/view/variation", { ...asked(context.range), worker }, 0);
   const of = (row: Class) =>
-    variation.data?.classes.find((one) => one.direction === row.direction && one.family === row.family && one.kind === row.kind && one.dscp === row.dscp && one.ecn === row.ecn);
+    variation.data?.classes.find((one) => same(one, row));
   const shown = rows.slice(0, 300);
   return (
     <details open={rows.length <= 16}>
@@ -222,7 +221,7 @@ function ClassTable({ context, worker, rows }: { context: Context; worker: strin
           { name: "p95", isNumber: true, cell: (row) => ms((row.owd_ms ?? row.rtt_ms)?.p95) },
           { name: "max", isNumber: true, cell: (row) => ms((row.owd_ms ?? row.rtt_ms)?.max) },
           { name: "±", isNumber: true, cell: (row) => ms(row.owd_uncertainty_ms) },
-          ...(before
+          ...(earlier
             ? [
                 { name: "median before", isNumber: true, cell: (row: Class) => ms((then(row)?.owd_ms ?? then(row)?.rtt_ms)?.p50) },
                 { name: "lost before", isNumber: true, cell: (row: Class) => percent(then(row)?.lost ?? 0, then(row)?.sent ?? 0) },

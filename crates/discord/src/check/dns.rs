@@ -3,6 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
@@ -15,8 +18,6 @@ const MOST: usize = 3;
 const ANSWER: Duration = Duration::from_secs(2);
 const TIMES: usize = 3;
 const LONGEST: usize = 4096;
-const A: u16 = 1;
-const AAAA: u16 = 28;
 
 /// `nameserver` lines, the first three; 127.0.0.1 where there is none, as resolv.conf(5) has it.
 fn resolvers(text: &str) -> Vec<SocketAddr> {
@@ -38,13 +39,9 @@ pub(super) async fn ask(hosts: &[String], notes: &mut Vec<String>) -> Vec<Row> {
         notes.push("DNS is not looked at: Discord's place was given as an address".to_owned());
         return Vec::new();
     }
-    let mut rows = Vec::new();
-    for resolver in resolvers(&text) {
-        for name in &names {
-            rows.push(one(resolver, name).await);
-        }
-    }
-    rows
+    // All at once: resolvers that do not answer must not use up the time of what follows.
+    let resolvers = resolvers(&text);
+    join_all(resolvers.iter().flat_map(|resolver| names.iter().map(|name| one(*resolver, name)))).await
 }
 
 /// A and AAAA at once, as libc asks; the time is until both are answered.
@@ -53,7 +50,8 @@ async fn one(resolver: SocketAddr, name: &str) -> Row {
     let (mut times, mut problem, mut addresses) = (Vec::new(), None, 0);
     for _ in 0..TIMES {
         let begun = Instant::now();
-        let (a, aaaa) = tokio::join!(exchange(resolver, name, A), exchange(resolver, name, AAAA));
+        let (a, aaaa) =
+            tokio::join!(exchange(resolver, name, RecordType::A), exchange(resolver, name, RecordType::AAAA));
         match (a, aaaa) {
             (Ok(four), Ok(six)) => {
                 times.push(begun.elapsed());
@@ -72,20 +70,19 @@ async fn one(resolver: SocketAddr, name: &str) -> Row {
 }
 
 /// The number of addresses of this type in the answer.
-async fn exchange(resolver: SocketAddr, name: &str, kind: u16) -> Result<usize, String> {
+async fn exchange(resolver: SocketAddr, name: &str, kind: RecordType) -> Result<usize, String> {
     let failed = |error: std::io::Error| error.to_string();
     let any: IpAddr = if resolver.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).await.map_err(failed)?;
     socket.connect(resolver).await.map_err(failed)?;
-    let id = fastrand::u16(..);
-    let query = query(id, name, kind).ok_or("this is no name that DNS can hold")?;
-    socket.send(&query).await.map_err(failed)?;
+    let query = query(name, kind)?;
+    socket.send(&query.to_vec().map_err(|error| error.to_string())?).await.map_err(failed)?;
     let mut buffer = [0; LONGEST];
     let answer = async {
         loop {
             let length = socket.recv(&mut buffer).await.map_err(failed)?;
-            // Somebody else's, or too short to be anything: the right one may still come.
-            if let Some(found) = read(&buffer[..length], id, &query, kind) {
+            // Somebody else's, or nothing that DNS knows: the right one may still come.
+            if let Some(found) = read(&buffer[..length], &query, kind) {
                 return found;
             }
         }
@@ -95,61 +92,31 @@ async fn exchange(resolver: SocketAddr, name: &str, kind: u16) -> Result<usize, 
         .unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER.as_secs())))
 }
 
-/// RFC 1035 section 4.1: one question, recursion desired.
-fn query(id: u16, name: &str, kind: u16) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(name.len() + 18);
-    bytes.extend(id.to_be_bytes());
-    bytes.extend([0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0]);
-    for label in name.trim_end_matches('.').split('.') {
-        let length = u8::try_from(label.len()).ok().filter(|length| (1..64).contains(length))?;
-        bytes.push(length);
-        bytes.extend(label.bytes());
-    }
-    bytes.push(0);
-    bytes.extend(kind.to_be_bytes());
-    bytes.extend(1u16.to_be_bytes());
-    (bytes.len() <= 12 + 255 + 4).then_some(bytes)
+fn query(name: &str, kind: RecordType) -> Result<Message, String> {
+    let mut asked = Name::from_ascii(name).map_err(|error| error.to_string())?;
+    asked.set_fqdn(true);
+    let mut message = Message::query();
+    message.metadata.id = fastrand::u16(..);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(asked, kind));
+    Ok(message)
 }
 
-/// `None`: this does not answer the query. Compressed names are skipped, never followed: nothing here can loop.
-fn read(bytes: &[u8], id: u16, query: &[u8], kind: u16) -> Option<Result<usize, String>> {
-    let short = |at: usize| bytes.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes);
-    if short(0)? != id || bytes.get(2)? & 0x80 == 0 {
+/// `None`: this does not answer the query.
+fn read(bytes: &[u8], query: &Message, kind: RecordType) -> Option<Result<usize, String>> {
+    let answer = Message::from_vec(bytes).ok()?;
+    let head = &answer.metadata;
+    if head.id != query.metadata.id || head.message_type != MessageType::Response || answer.queries != query.queries {
         return None;
     }
-    let question = query.get(12..)?;
-    if short(4)? != 1 || !bytes.get(12..12 + question.len())?.eq_ignore_ascii_case(question) {
-        return None;
+    match head.response_code {
+        ResponseCode::NoError => {}
+        ResponseCode::NXDomain => return Some(Err("the name does not exist (NXDOMAIN)".to_owned())),
+        code => return Some(Err(format!("the resolver answered: {code}"))),
     }
-    match bytes.get(3)? & 0x0f {
-        0 => {}
-        2 => return Some(Err("the resolver failed (SERVFAIL)".to_owned())),
-        3 => return Some(Err("the name does not exist (NXDOMAIN)".to_owned())),
-        5 => return Some(Err("the resolver refuses to answer (REFUSED)".to_owned())),
-        code => return Some(Err(format!("the resolver answered with code {code}"))),
-    }
-    let mut at = 12 + question.len();
-    let mut found = 0;
-    for _ in 0..short(6)? {
-        let Some(body) = skip_name(bytes, at) else { break };
-        let (Some(of), Some(length)) = (short(body), short(body + 8)) else { break };
-        found += usize::from(of == kind);
-        at = body + 10 + usize::from(length);
-    }
+    let found = answer.answers.iter().filter(|record| record.record_type() == kind).count();
     // A truncated answer says that there are addresses, and took its time.
-    let truncated = bytes[2] & 0x02 != 0;
-    Some(Ok(if truncated { found.max(1) } else { found }))
-}
-
-fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match *bytes.get(at)? {
-            0 => return Some(at + 1),
-            length if length & 0xc0 == 0xc0 => return Some(at + 2),
-            length if length < 64 => at += 1 + usize::from(length),
-            _ => return None,
-        }
-    }
+    Some(Ok(if head.truncation { found.max(1) } else { found }))
 }
 
 #[cfg(test)]
@@ -164,38 +131,42 @@ mod tests {
         assert_eq!(resolvers(""), ["127.0.0.1:53".parse().unwrap()]);
     }
 
-    /// The answer of a resolver for `discord.com A`, as captured: two addresses behind a compressed name.
+    /// The answer of a resolver for `discord.com A`: two addresses behind a compressed name (RFC 1035, section 4.1.4).
     #[test]
     fn an_answer_is_read_and_a_broken_one_breaks_nothing() {
-        let query = query(0x1234, "discord.com", A).unwrap();
-        assert_eq!(&query[12..], b"\x07discord\x03com\x00\x00\x01\x00\x01");
-        let mut answer = query.clone();
+        let asked = query("discord.com", RecordType::A).unwrap();
+        let sent = asked.to_vec().unwrap();
+        assert_eq!(&sent[12..], b"\x07discord\x03com\x00\x00\x01\x00\x01");
+        let mut answer = sent.clone();
         answer[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 2]);
         for last in [1, 2] {
             answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 162, 159, 128, last]);
         }
-        assert_eq!(read(&answer, 0x1234, &query, A), Some(Ok(2)));
-        assert_eq!(read(&answer, 0x1235, &query, A), None);
-        assert_eq!(read(&answer, 0x1234, &query, AAAA), Some(Ok(0)));
+        assert_eq!(read(&answer, &asked, RecordType::A), Some(Ok(2)));
+        assert_eq!(read(&answer, &asked, RecordType::AAAA), Some(Ok(0)));
+        let mut other = asked.clone();
+        other.metadata.id ^= 1;
+        assert_eq!(read(&answer, &other, RecordType::A), None);
+        assert_eq!(read(&sent, &asked, RecordType::A), None);
         answer[3] = 0x83;
-        assert!(read(&answer, 0x1234, &query, A).unwrap().unwrap_err().contains("NXDOMAIN"));
+        assert!(read(&answer, &asked, RecordType::A).unwrap().is_err());
         answer[3] = 0x80;
         for end in 0..answer.len() {
-            let _ = read(&answer[..end], 0x1234, &query, A);
+            let _ = read(&answer[..end], &asked, RecordType::A);
         }
         for at in 0..answer.len() {
             for byte in [0, 0x3f, 0xc0, 0xff] {
                 let mut broken = answer.clone();
                 broken[at] = byte;
-                let _ = read(&broken, 0x1234, &query, A);
+                let _ = read(&broken, &asked, RecordType::A);
             }
         }
     }
 
     #[test]
     fn what_is_no_name_is_not_asked() {
-        assert!(query(1, &"a".repeat(64), A).is_none());
-        assert!(query(1, "a..b", A).is_none());
-        assert!(query(1, &["a".repeat(60).as_str(); 5].join("."), A).is_none());
+        assert!(query(&"a".repeat(64), RecordType::A).is_err());
+        assert!(query("a..b", RecordType::A).is_err());
+        assert!(query(&["a".repeat(60).as_str(); 5].join("."), RecordType::A).is_err());
     }
 }

@@ -1,28 +1,30 @@
-//! REST: TCP, TLS and the first byte of answers on one kept connection, by hand, because the moment of the first byte is what is
-//! wanted and a client gives whole answers.
+//! REST: TCP, TLS and the first byte of answers on one kept connection, each step timed apart.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, header};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_websockets::MaybeTlsStream;
 
 use super::{CheckConfig, Row, Step};
-use crate::rest::connection::Socket;
+use crate::rest::answer::{edge, limits};
+use crate::rest::client::{USER_AGENT, innermost};
+use crate::rest::connection::{Connection, Socket};
 use crate::rest::{Endpoint, Trust};
-use crate::secret::Token;
 
 pub(super) type Stream = MaybeTlsStream<TcpStream>;
 
 const TIMES: usize = 5;
-const CONNECT: Duration = Duration::from_secs(4);
-const ANSWER: Duration = Duration::from_secs(6);
+const CONNECT: Duration = Duration::from_secs(3);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// Between requests, so that they are no burst.
 const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_HEAD: usize = 32 << 10;
+/// Slow answers are asked for less often: what is known by then is enough.
+const ENOUGH: Duration = Duration::from_secs(4);
 const LONGEST_BODY: usize = 1 << 20;
 
 /// An open connection and what opening it took.
@@ -32,7 +34,13 @@ pub(super) struct Opened {
 }
 
 /// Connects some times, keeps the last and shakes hands; adds the rows of both. `None`: it did not come to that.
-pub(super) async fn open(endpoint: &Endpoint, trust: &Trust, rows: &mut Vec<Row>) -> Option<Opened> {
+/// `known` gets every address the name has: a bot may be at another one.
+pub(super) async fn open(
+    endpoint: &Endpoint,
+    trust: &Trust,
+    rows: &mut Vec<Row>,
+    known: &mut Vec<SocketAddr>,
+) -> Option<Opened> {
     let target = endpoint.authority();
     let looked = timeout(CONNECT, tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))).await;
     let addresses: Vec<SocketAddr> = match looked {
@@ -46,6 +54,7 @@ pub(super) async fn open(endpoint: &Endpoint, trust: &Trust, rows: &mut Vec<Row>
             return None;
         }
     };
+    known.extend(&addresses);
     let mut times = Vec::new();
     let (mut kept, mut problem) = (None, None);
     'addresses: for address in addresses {
@@ -119,22 +128,29 @@ pub(super) async fn rest(
     known: &mut Vec<SocketAddr>,
     notes: &mut Vec<String>,
 ) {
-    let Some(mut opened) = open(&config.api, &config.trust, rows).await else { return };
-    known.push(opened.socket.peer);
+    let Some(opened) = open(&config.api, &config.trust, rows, known).await else { return };
     let route = if config.token.is_some() { "/users/@me" } else { "/gateway" };
     let target = format!("GET {route}");
+    let mut connection = match Connection::over(opened.stream, opened.socket).await {
+        Ok(connection) => connection,
+        Err(error) => return rows.push(Row::failed(Step::Rest, &target, error)),
+    };
     let (mut times, mut problem) = (Vec::new(), None);
-    for _ in 0..TIMES {
-        match timeout(ANSWER, exchange(&mut opened.stream, &config.api, route, config.token.as_ref())).await {
+    let begun = Instant::now();
+    while times.len() < TIMES && begun.elapsed() < ENOUGH {
+        match timeout(ANSWER, exchange(&mut connection, config, route)).await {
             Ok(Ok(answer)) => {
                 times.push(answer.first_byte);
                 if let Some(edge) = answer.edge.filter(|_| times.len() == 1) {
-                    notes.push(format!("Discord's edge that answers here: {edge}"));
+                    notes.push(format!("Discord's edge that answers here: {}", edge.to_uppercase()));
                 }
                 problem = match answer.status {
                     200 => None,
                     429 => {
-                        let wait = answer.retry_after.map(|s| format!(", wait {s} s")).unwrap_or_default();
+                        let wait = answer
+                            .retry_after
+                            .map(|wait| format!(", wait {:.1} s", wait.as_secs_f64()))
+                            .unwrap_or_default();
                         Some(format!(
                             "429: rate-limited ({}{wait})",
                             answer.scope.unwrap_or_else(|| "no scope named".to_owned())
@@ -147,7 +163,7 @@ pub(super) async fn rest(
                     status => Some(format!("answered {status}")),
                 };
             }
-            Ok(Err(error)) => problem = Some(error.to_string()),
+            Ok(Err(error)) => problem = Some(error),
             Err(_) => problem = Some(format!("no answer within {} s", ANSWER.as_secs())),
         }
         if problem.is_some() {
@@ -155,109 +171,42 @@ pub(super) async fn rest(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let info = opened.socket.info();
+    let info = connection.socket.info();
     let row = Row::timed(Step::Rest, &target, &times, info.and_then(|info| info.min_rtt), 1);
     rows.push(Row { retransmits: info.map(|info| info.retransmits), problem, ..row });
 }
 
-#[derive(Debug, Default, PartialEq)]
 struct Answer {
+    /// Until its head was there, which comes in the first segment.
     first_byte: Duration,
     status: u16,
-    length: usize,
-    chunked: bool,
-    retry_after: Option<String>,
+    retry_after: Option<Duration>,
     scope: Option<String>,
     edge: Option<String>,
 }
 
-async fn exchange(
-    stream: &mut Stream,
-    endpoint: &Endpoint,
-    route: &str,
-    token: Option<&Token>,
-) -> std::io::Result<Answer> {
-    let mut request = format!(
-        "GET {}{route} HTTP/1.1\r\nHost: {}\r\nUser-Agent: DiscordBot (https://github.com/, {})\r\nAccept: application/json\r\n",
-        endpoint.prefix,
-        endpoint.authority(),
-        env!("CARGO_PKG_VERSION"),
-    );
-    if let Some(token) = token {
-        request.push_str(&format!("Authorization: Bot {}\r\n", token.reveal()));
+async fn exchange(connection: &mut Connection, config: &CheckConfig, route: &str) -> Result<Answer, String> {
+    let mut request = Request::get(format!("{}{route}", config.api.prefix))
+        .header(header::HOST, config.api.authority())
+        .header(header::USER_AGENT, USER_AGENT);
+    if let Some(token) = &config.token {
+        request = request.header(header::AUTHORIZATION, format!("Bot {}", token.reveal()));
     }
-    request.push_str("\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    stream.flush().await?;
+    let request = request.body(Full::default()).map_err(|error| error.to_string())?;
+    connection.sender.ready().await.map_err(|error| innermost(&error))?;
     let begun = Instant::now();
-    let mut bytes = Vec::new();
-    let mut first = None;
-    let end = loop {
-        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            break at + 4;
-        }
-        if bytes.len() > LONGEST_HEAD {
-            return Err(std::io::Error::other("the answer's head is longer than any of Discord's"));
-        }
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        first.get_or_insert(begun.elapsed());
-    };
-    let mut answer = head(&String::from_utf8_lossy(&bytes[..end]))
-        .ok_or_else(|| std::io::Error::other("what answers speaks no HTTP"))?;
-    answer.first_byte = first.unwrap_or_default();
-    // The rest is read so that the connection can be asked again.
-    let mut body = bytes.split_off(end);
-    let whole = |body: &[u8]| match answer.chunked {
-        true => body.ends_with(b"0\r\n\r\n"),
-        false => body.len() >= answer.length,
-    };
-    while !whole(&body) {
-        if body.len() > LONGEST_BODY {
-            return Err(std::io::Error::other("the answer is longer than any of Discord's"));
-        }
-        if stream.read_buf(&mut body).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(answer)
-}
-
-fn head(text: &str) -> Option<Answer> {
-    let mut lines = text.split("\r\n");
-    let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    let mut answer = Answer { status, ..Answer::default() };
-    // Shown to people: printable, and no more than anybody wants to read.
-    let word =
-        |value: &str| Some(value.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(40).collect::<String>());
-    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-        let value = value.trim();
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => answer.length = value.parse().ok()?,
-            "transfer-encoding" => answer.chunked = value.eq_ignore_ascii_case("chunked"),
-            "retry-after" => answer.retry_after = word(value),
-            "x-ratelimit-scope" => answer.scope = word(value),
-            "cf-ray" => answer.edge = value.rsplit_once('-').and_then(|(_, place)| word(place)),
-            _ => {}
-        }
-    }
-    Some(answer)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_head_says_what_is_needed_and_nothing_that_is_not_printable() {
-        let text = "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 12\r\nRetry-After: 3\r\nX-RateLimit-Scope: user\u{7}\r\ncf-ray: 9a-AMS\r\n\r\n";
-        let answer = head(text).unwrap();
-        assert_eq!((answer.status, answer.length, answer.chunked), (429, 12, false));
-        assert_eq!((answer.retry_after.as_deref(), answer.scope.as_deref()), (Some("3"), Some("user")));
-        assert_eq!(answer.edge.as_deref(), Some("AMS"));
-        for text in ["", "SSH-2.0-OpenSSH", "HTTP/1.1", "HTTP/1.1 abc", "HTTP/1.1 200\r\ncontent-length: -1\r\n"] {
-            assert_eq!(head(text), None, "{text}");
-        }
-    }
+    let response = connection.sender.send_request(request).await.map_err(|error| innermost(&error))?;
+    let first_byte = begun.elapsed();
+    let (head, body) = response.into_parts();
+    let scope = head.headers.get("x-ratelimit-scope").and_then(|value| value.to_str().ok());
+    let scope = scope.map(|text| text.chars().take(20).collect());
+    // To the end, so that the connection can be asked again.
+    let body = Limited::new(body, LONGEST_BODY).collect().await.map_err(|error| error.to_string())?.to_bytes();
+    Ok(Answer {
+        first_byte,
+        status: head.status.as_u16(),
+        retry_after: limits(&head.headers, Some(&body)).retry_after,
+        scope,
+        edge: edge(&head.headers),
+    })
 }

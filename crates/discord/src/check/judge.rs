@@ -19,6 +19,8 @@ const RETRANSMITS: u32 = 4;
 const REST_MS: f64 = 300.0;
 /// The same of a heartbeat.
 const GATEWAY_MS: f64 = 250.0;
+/// Upgrade and Hello, once, beyond the network's round trip.
+const HELLO_MS: f64 = 500.0;
 /// Bytes unread for so long: a human notices, a heartbeat is late.
 const UNREAD_MS: f64 = 250.0;
 
@@ -202,14 +204,18 @@ fn gateway(rows: &[Row]) -> Option<Suspect> {
                 ratio: FAILED,
                 sentence: format!("Discord's gateway is the trouble: {}: {problem}.", row.target),
             }),
-            (None, Some(app), Some(rest)) if row.step == Step::GatewayHeartbeat => Some(Suspect {
-                culprit: Culprit::Gateway,
-                ratio: rest / GATEWAY_MS,
-                sentence: format!(
-                    "The time goes to Discord's gateway, between its edge and its origin: a heartbeat takes {:.0} ms, {network:.0} ms of it the network.",
-                    app.p50
-                ),
-            }),
+            (None, Some(app), Some(rest)) => {
+                let is_beat = row.step == Step::GatewayHeartbeat;
+                let what = if is_beat { "a heartbeat" } else { "its Hello" };
+                Some(Suspect {
+                    culprit: Culprit::Gateway,
+                    ratio: rest / if is_beat { GATEWAY_MS } else { HELLO_MS },
+                    sentence: format!(
+                        "The time goes to Discord's gateway, between its edge and its origin: {what} takes {:.0} ms, {network:.0} ms of it the network.",
+                        app.p50
+                    ),
+                })
+            }
             _ => None,
         }
     };
@@ -228,7 +234,7 @@ fn stalled(process: Option<&Looks>) -> Option<Suspect> {
         culprit: Culprit::Process,
         ratio: looks.unread_ms / UNREAD_MS,
         sentence: format!(
-            "The time goes to your process: bytes from Discord waited unread in the sockets of {} ({}) for {:.0} ms at a stretch, so its event loop is blocked; meanwhile {doing}.",
+            "The time goes to your process: bytes from Discord waited unread in a socket of {} ({}) for {:.0} ms, so its event loop is blocked; meanwhile {doing}.",
             looks.name, looks.pid, looks.unread_ms
         ),
     })
@@ -285,7 +291,6 @@ mod tests {
             running_percent: 2.0,
             connections: Vec::new(),
             unread_ms,
-            unread_percent: 10.0,
             problem: None,
         }
     }
@@ -297,6 +302,9 @@ mod tests {
         assert_eq!(culprit(&rows(300, 30, 130, 120)), Culprit::Resolver);
         assert_eq!(culprit(&rows(20, 30, 500, 120)), Culprit::Rest);
         assert_eq!(culprit(&rows(20, 30, 130, 400)), Culprit::Gateway);
+        let mut late = rows(20, 30, 130, 120);
+        late[4] = row(Step::GatewayHello, &[1_530], 30);
+        assert!(judge(&late, None).sentence.contains("its Hello takes 1530 ms"));
         // Behind a slow network everything is slow, the resolver too.
         let far = judge(&rows(200, 180, 130, 120), None);
         assert_eq!((far.culprit, far.also.len()), (Culprit::Route, 0));

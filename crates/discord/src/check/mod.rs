@@ -19,8 +19,8 @@ pub use process::{Looks, Watched};
 use crate::rest::{Endpoint, Trust};
 use crate::secret::Token;
 
-/// All of it, whatever hangs.
-const WHOLE: Duration = Duration::from_secs(28);
+/// REST and the gateway each, whatever hangs; with at most six seconds of DNS before them all of it is over in half a minute.
+const PART: Duration = Duration::from_secs(11);
 
 /// What to look at.
 pub struct CheckConfig {
@@ -133,27 +133,24 @@ pub struct Check {
 pub async fn run(config: &CheckConfig, watched: Option<Watched>, progress: &mut dyn FnMut(&str)) -> Check {
     let watching = watched.map(process::Watching::start);
     let (mut rows, mut notes) = (Vec::new(), Vec::new());
-    let deadline = Instant::now() + WHOLE;
     environment(&mut notes);
     let begun = Instant::now();
     let mut known: Vec<SocketAddr> = Vec::new();
-    {
-        let work = async {
-            progress("asking the resolvers");
-            let mut hosts = vec![config.api.host.clone()];
-            hosts.extend(Some(config.gateway.host.clone()).filter(|host| *host != config.api.host));
-            rows.extend(dns::ask(&hosts, &mut notes).await);
-            progress("connecting to REST");
-            http::rest(config, &mut rows, &mut known, &mut notes).await;
-            progress("connecting to the gateway");
-            socket::gateway(config, &mut rows, &mut known).await;
-        };
-        if tokio::time::timeout_at(deadline, work).await.is_err() {
-            notes.push(format!(
-                "it took longer than {} s and was ended: what is missing did not answer",
-                WHOLE.as_secs()
-            ));
-        }
+    progress("asking the resolvers");
+    let mut hosts = vec![config.api.host.clone()];
+    hosts.extend(Some(config.gateway.host.clone()).filter(|host| *host != config.api.host));
+    rows.extend(dns::ask(&hosts, &mut notes).await);
+    progress("connecting to REST");
+    let before = rows.len();
+    let rest = http::rest(config, &mut rows, &mut known, &mut notes);
+    if tokio::time::timeout(PART, rest).await.is_err() {
+        cut_off(&mut rows, before, Step::Rest, &config.api);
+    }
+    progress("connecting to the gateway");
+    let before = rows.len();
+    let gateway = socket::gateway(config, &mut rows, &mut known);
+    if tokio::time::timeout(PART, gateway).await.is_err() {
+        cut_off(&mut rows, before, Step::GatewayHeartbeat, &config.gateway);
     }
     let process = match watching {
         None => None,
@@ -166,6 +163,12 @@ pub async fn run(config: &CheckConfig, watched: Option<Watched>, progress: &mut 
     };
     let verdict = judge::judge(&rows, process.as_ref());
     Check { rows, process, notes, verdict }
+}
+
+/// What took too long is a row like any other, so that nobody takes its absence for health.
+fn cut_off(rows: &mut Vec<Row>, before: usize, step: Step, endpoint: &Endpoint) {
+    let step = if rows.len() == before { Step::Tcp } else { step };
+    rows.push(Row::failed(step, &endpoint.authority(), format!("not at its end after {} s", PART.as_secs())));
 }
 
 fn environment(notes: &mut Vec<String>) {

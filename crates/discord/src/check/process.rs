@@ -53,10 +53,9 @@ pub struct Looks {
     /// Share of the looks in each state (`R` running, `S` sleeping, `D` disk).
     pub running_percent: f64,
     pub connections: Vec<Seen>,
-    /// The longest stretch of looks in which bytes waited unread.
+    /// The longest that arrived bytes waited without any being read, on one of its connections to Discord (on any, where none is
+    /// known to be Discord's).
     pub unread_ms: f64,
-    /// Share of the looks in which bytes waited unread.
-    pub unread_percent: f64,
     /// Why less was seen than could be.
     pub problem: Option<String>,
 }
@@ -72,6 +71,8 @@ pub struct Seen {
     pub rtt_ms: Option<f64>,
     pub retransmits: Option<u32>,
     pub most_unread_bytes: u32,
+    /// The longest that bytes waited here without any being read.
+    pub unread_ms: f64,
 }
 
 pub(super) struct Watching {
@@ -98,6 +99,7 @@ impl Watching {
         for seen in &mut looks.connections {
             seen.is_known = known.iter().any(|at| at.ip().to_canonical() == seen.peer.ip());
         }
+        looks.unread_ms = longest_unread_ms(&looks.connections);
         looks
     }
 }
@@ -113,27 +115,33 @@ impl Looks {
             running_percent: 0.0,
             connections: Vec::new(),
             unread_ms: 0.0,
-            unread_percent: 0.0,
             problem: Some(problem),
         }
     }
 }
 
-/// Longest stretch and share of something that is so or not at each look.
-#[derive(Default)]
-struct Stretch {
-    since: Option<Instant>,
-    longest: Duration,
-    times: usize,
+/// An idle connection to somebody else may hold an unread farewell for hours: it says nothing of the bot.
+fn longest_unread_ms(connections: &[Seen]) -> f64 {
+    let any_known = connections.iter().any(|seen| seen.is_known);
+    let judged = connections.iter().filter(|seen| seen.is_known || !any_known);
+    judged.map(|seen| seen.unread_ms).fold(0.0, f64::max)
 }
 
-impl Stretch {
-    fn see(&mut self, is: bool, now: Instant) {
-        self.times += usize::from(is);
-        match (is, self.since) {
-            (true, None) => self.since = Some(now),
-            (true, Some(since)) => self.longest = self.longest.max(now - since),
-            (false, _) => self.since = None,
+/// How long bytes waited while the process read none. That something waits at a look proves nothing: a busy reader's socket is seldom
+/// empty. What tells is that the bytes read so far stay the same.
+#[derive(Default)]
+struct Stall {
+    /// Since when, and how many bytes had been read by then.
+    since: Option<(Instant, u64)>,
+    longest: Duration,
+}
+
+impl Stall {
+    fn see(&mut self, unread: u32, read: u64, now: Instant) {
+        match self.since {
+            _ if unread == 0 => self.since = None,
+            Some((since, before)) if before == read => self.longest = self.longest.max(now - since),
+            _ => self.since = Some((now, read)),
         }
     }
 }
@@ -148,8 +156,7 @@ fn watch(watched: &Watched, stop: &AtomicBool) -> Looks {
     }
     let begun = Instant::now();
     let (mut looks, mut running) = (0usize, 0usize);
-    let mut unread = Stretch::default();
-    let mut seen: Vec<Seen> = Vec::new();
+    let mut seen: Vec<(Seen, Stall)> = Vec::new();
     let (mut first, mut last) = (None, None);
     let mut inodes = (Instant::now(), socket_inodes(pid));
     let problem = loop {
@@ -173,12 +180,7 @@ fn watch(watched: &Watched, stop: &AtomicBool) -> Looks {
         running += usize::from(state.state == 'R');
         let port = |one: &TcpConnection| one.peer.port() == HTTPS || watched.ports.contains(&one.peer.port());
         let theirs = all.iter().filter(|one| own.contains(&one.inode) && port(one));
-        let mut waits = false;
-        for one in theirs {
-            waits |= one.unread_bytes > 0;
-            note(&mut seen, one);
-        }
-        unread.see(waits, now);
+        theirs.for_each(|one| note(&mut seen, one, now));
         first.get_or_insert_with(|| state.clone());
         last = Some(state);
         std::thread::sleep(EVERY);
@@ -190,6 +192,8 @@ fn watch(watched: &Watched, stop: &AtomicBool) -> Looks {
     let seconds = begun.elapsed().as_secs_f64().max(1e-3);
     let percent = |part: usize| (1000.0 * part as f64 / looks as f64).round() / 10.0;
     let nowhere = seen.is_empty() && problem.is_none();
+    let connections =
+        seen.into_iter().map(|(seen, stall)| Seen { unread_ms: ms(stall.longest), ..seen }).collect::<Vec<_>>();
     Looks {
         pid,
         name: last.name,
@@ -197,32 +201,40 @@ fn watch(watched: &Watched, stop: &AtomicBool) -> Looks {
         cpu_percent: (1000.0 * ticks / ticks_per_second() as f64 / seconds).round() / 10.0,
         resident_mb: (last.resident_bytes as f64 / 1e5).round() / 10.0,
         running_percent: percent(running),
-        unread_ms: ms(unread.longest),
-        unread_percent: percent(unread.times),
-        connections: seen,
+        unread_ms: longest_unread_ms(&connections),
+        connections,
         problem: if nowhere { Some("it has no TLS connection (port 443) open".to_owned()) } else { problem },
     }
 }
 
-/// The newest figures of a connection, and the most that ever waited.
-fn note(seen: &mut Vec<Seen>, one: &TcpConnection) {
+/// The newest figures of a connection, the most that ever waited, and how long.
+fn note(seen: &mut Vec<(Seen, Stall)>, one: &TcpConnection, now: Instant) {
     const MOST: usize = 64;
-    let fresh = Seen {
-        local: one.local,
-        peer: one.peer,
-        is_known: false,
-        min_rtt_ms: one.info.and_then(|info| info.min_rtt).map(ms),
-        rtt_ms: one.info.map(|info| ms(info.smoothed_rtt)),
-        retransmits: one.info.map(|info| info.retransmits),
-        most_unread_bytes: one.unread_bytes,
-    };
-    match seen.iter().position(|old| (old.local, old.peer) == (one.local, one.peer)) {
-        Some(at) => {
-            seen[at] = Seen { most_unread_bytes: seen[at].most_unread_bytes.max(one.unread_bytes), ..fresh };
+    let at = match seen.iter().position(|(old, _)| (old.local, old.peer) == (one.local, one.peer)) {
+        Some(at) => at,
+        None if seen.len() < MOST => {
+            let fresh = Seen {
+                local: one.local,
+                peer: one.peer,
+                is_known: false,
+                min_rtt_ms: None,
+                rtt_ms: None,
+                retransmits: None,
+                most_unread_bytes: 0,
+                unread_ms: 0.0,
+            };
+            seen.push((fresh, Stall::default()));
+            seen.len() - 1
         }
-        None if seen.len() < MOST => seen.push(fresh),
-        None => {}
-    }
+        None => return,
+    };
+    let (old, stall) = &mut seen[at];
+    old.min_rtt_ms = one.info.and_then(|info| info.min_rtt).map(ms);
+    old.rtt_ms = one.info.map(|info| ms(info.smoothed_rtt));
+    old.retransmits = one.info.map(|info| info.retransmits);
+    old.most_unread_bytes = old.most_unread_bytes.max(one.unread_bytes);
+    let read = one.info.map_or(0, |info| info.bytes_received.saturating_sub(one.unread_bytes.into()));
+    stall.see(one.unread_bytes, read, now);
 }
 
 #[cfg(test)]
@@ -230,13 +242,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stretch_is_from_the_first_to_the_last_look_of_it() {
+    fn what_waits_while_nothing_is_read_is_a_stall_and_a_busy_reader_is_none() {
         let begin = Instant::now();
         let at = |ms: u64| begin + Duration::from_millis(ms);
-        let mut unread = Stretch::default();
-        for (is, ms) in [(true, 0), (true, 25), (false, 50), (true, 75), (true, 175), (true, 300), (false, 325)] {
-            unread.see(is, at(ms));
+        let mut stalled = Stall::default();
+        // More comes, none is read; then it is.
+        for (unread, read, ms) in
+            [(10, 0, 0), (10, 0, 25), (0, 10, 50), (5, 10, 75), (30, 10, 175), (60, 10, 300), (7, 63, 325)]
+        {
+            stalled.see(unread, read, at(ms));
         }
-        assert_eq!((unread.longest, unread.times), (Duration::from_millis(225), 5));
+        assert_eq!(stalled.longest, Duration::from_millis(225));
+        let mut busy = Stall::default();
+        (0..100).for_each(|look| busy.see(400, look * 1_000, at(look * 25)));
+        assert_eq!(busy.longest, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_connection_to_somebody_else_does_not_speak_for_the_bot() {
+        let seen = |is_known, unread_ms| Seen {
+            local: "10.0.0.1:1".parse().unwrap(),
+            peer: "10.0.0.2:443".parse().unwrap(),
+            is_known,
+            min_rtt_ms: None,
+            rtt_ms: None,
+            retransmits: None,
+            most_unread_bytes: 31,
+            unread_ms,
+        };
+        assert_eq!(longest_unread_ms(&[seen(false, 8_000.0), seen(true, 20.0)]), 20.0);
+        assert_eq!(longest_unread_ms(&[seen(false, 8_000.0), seen(false, 20.0)]), 8_000.0);
+        assert_eq!(longest_unread_ms(&[]), 0.0);
     }
 }

@@ -22,6 +22,8 @@ use crate::secret::Token;
 
 /// No answer that a bot asks for is longer: a hundred messages of 2,000 characters.
 const MAX_BODY: usize = 8 << 20;
+/// Discord asks bots to name themselves so.
+pub(crate) const USER_AGENT: &str = concat!("DiscordBot (netlat, ", env!("CARGO_PKG_VERSION"), ")");
 /// Attempts of one call, and the longest a rate limit is waited for within it.
 const ATTEMPTS: u32 = 4;
 const MOST_REFUSALS: u32 = 5;
@@ -282,7 +284,7 @@ impl Rest {
             .method(call.method.clone())
             .uri(format!("{}{}", config.endpoint.prefix, call.path))
             .header(header::HOST, config.endpoint.authority())
-            .header(header::USER_AGENT, concat!("DiscordBot (netlat, ", env!("CARGO_PKG_VERSION"), ")"));
+            .header(header::USER_AGENT, USER_AGENT);
         if call.authorised {
             request = request.header(header::AUTHORIZATION, self.shared.authorization.clone());
         }
@@ -305,7 +307,7 @@ impl Rest {
 }
 
 /// The innermost cause is the system's; the layers above only say that a request failed.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -131,7 +131,7 @@ impl Connection {
         }
     }
 
-    async fn over(
+    pub(crate) async fn over(
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         socket: Socket,
     ) -> std::io::Result<Connection> {

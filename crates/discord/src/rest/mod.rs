@@ -1,7 +1,7 @@
 //! Discord's REST API: one kept connection, rate limits obeyed, every exchange timed beside its connection's network time.
 
-mod answer;
-mod client;
+pub(crate) mod answer;
+pub(crate) mod client;
 pub(crate) mod connection;
 pub mod endpoint;
 mod error;

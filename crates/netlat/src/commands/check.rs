@@ -139,25 +139,20 @@ fn process(looks: &Looks, line: &mut impl FnMut(&str)) {
         return;
     }
     line(&format!(
-        "{} ({}): {} % of a processor, {} MB resident; bytes waited unread in {} % of {} looks, {} ms at the longest",
-        looks.name,
-        looks.pid,
-        looks.cpu_percent,
-        looks.resident_mb,
-        looks.unread_percent,
-        looks.looks,
-        number(looks.unread_ms)
+        "{} ({}): {} % of a processor, {} MB resident, {} looks",
+        looks.name, looks.pid, looks.cpu_percent, looks.resident_mb, looks.looks
     ));
     for seen in &looks.connections {
         let ms = |value: Option<f64>| value.map_or("unknown".to_owned(), |ms| format!("{} ms", number(ms)));
         line(&format!(
-            "  {}{}: network {}, smoothed {}, {} sent again, at most {} bytes unread",
+            "  {}{}: network {}, smoothed {}, {} sent again, at most {} bytes unread, {} ms at the longest",
             seen.peer,
             if seen.is_known { " (Discord)" } else { "" },
             ms(seen.min_rtt_ms),
             ms(seen.rtt_ms),
             seen.retransmits.unwrap_or(0),
-            seen.most_unread_bytes
+            seen.most_unread_bytes,
+            number(seen.unread_ms)
         ));
     }
 }

@@ -52,6 +52,9 @@ fn what_was_measured_without_the_server_is_uploaded_later_and_once() {
     server.samples_until(&scene, "samples of after", |rows| {
         rows.iter().filter(|row| row.kind == "udp" && row.sent_at_ns > to + 2 * SECOND).count() > 40
     });
+    // What it told of its spool on the way.
+    let told = store::Reader::open(&scene.path("server")).and_then(|reader| reader.workers()).expect("readable");
+    assert!(told[0].waiting_bytes.is_some_and(|bytes| bytes < 200_000), "{told:?}");
     worker.interrupt();
     let unobserved = server.counter(&scene, "unobserved");
     server.interrupt();
