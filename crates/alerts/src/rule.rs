@@ -148,6 +148,9 @@ impl Rule {
         if self.on != On::Application && self.metric.is_some() {
             return wrong("metric goes with on = \"application\"");
         }
+        if self.metric.is_some_and(|metric| !metric.is_application()) {
+            return wrong("media_dns and media_ping are no application's latencies");
+        }
         if self.dscp.is_some_and(|dscp| dscp > 63) {
             return wrong("dscp is at most 63");
         }

@@ -156,6 +156,8 @@ fn named(metric: Metric) -> &'static str {
         Metric::MessageEcho => "a message's echo",
         Metric::Interaction => "an interaction",
         Metric::VoiceHeartbeat => "the voice gateway's heartbeat",
+        Metric::MediaDns => "a media host's name",
+        Metric::MediaPing => "a media host",
     }
 }
 

@@ -171,6 +171,8 @@ fn short(metric: Metric) -> &'static str {
         Metric::MessageEcho => "message echo",
         Metric::Interaction => "interaction",
         Metric::VoiceHeartbeat => "voice",
+        Metric::MediaDns => "media DNS",
+        Metric::MediaPing => "media",
     }
 }
 

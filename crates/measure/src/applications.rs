@@ -1,15 +1,16 @@
 //! Application latency beside network latency, from records: order statistics by worker, library and metric.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use model::report::{AppLatency, Application, Media, MediaSource, NetworkLatency, Overhead};
-use model::{Metric, Record, WorkerName};
+use model::{Measurement, Metric, Record, WorkerName};
 
 /// Sums up records as they come, in any order.
 #[derive(Debug, Default)]
 pub struct Applications {
     groups: BTreeMap<(WorkerName, String, String, Metric), Group>,
-    media: BTreeMap<(WorkerName, String), MediaGroup>,
+    media: BTreeMap<(WorkerName, String, MediaSource), MediaGroup>,
 }
 
 #[derive(Debug, Default)]
@@ -23,8 +24,64 @@ struct Group {
 
 #[derive(Debug, Default)]
 struct MediaGroup {
+    samples: u64,
+    /// Lookups of the host's programs, and the worker's own.
+    seen: Vec<u64>,
+    dns: Vec<u64>,
+    icmp: Vec<u64>,
     tcp: Vec<u64>,
     udp: Vec<u64>,
+    resolvers: BTreeSet<IpAddr>,
+    addresses: BTreeSet<IpAddr>,
+    flags: BTreeSet<String>,
+}
+
+/// Of one host in the report.
+const MOST_ADDRESSES: usize = 32;
+
+impl MediaGroup {
+    fn add(&mut self, measured: &Measurement) {
+        self.samples += 1;
+        let dns = if measured.metric == Metric::MediaDns { &mut self.seen } else { &mut self.dns };
+        dns.extend(measured.dns_us);
+        self.icmp.extend(measured.icmp_us);
+        self.tcp.extend(measured.connect_us);
+        self.udp.extend(measured.udp_us);
+        self.resolvers.extend(measured.resolver);
+        for address in &measured.addresses {
+            if self.addresses.len() < MOST_ADDRESSES {
+                self.addresses.insert(*address);
+            }
+        }
+        self.flags.extend(measured.flags.iter().cloned());
+    }
+
+    fn finish(mut self, worker: WorkerName, host: String, source: MediaSource, city: Option<String>) -> Media {
+        let lookups = if self.seen.is_empty() { &mut self.dns } else { &mut self.seen };
+        Media {
+            worker,
+            host,
+            city,
+            source,
+            dns_ms: nearest_rank(lookups, 0.5).map(ms),
+            icmp_ms: nearest_rank(&mut self.icmp, 0.5).map(ms),
+            tcp_ms: nearest_rank(&mut self.tcp, 0.5).map(ms),
+            udp_ms: nearest_rank(&mut self.udp, 0.5).map(ms),
+            samples: self.samples,
+            resolvers: self.resolvers.into_iter().collect(),
+            addresses: self.addresses.into_iter().collect(),
+            flags: self.flags.into_iter().collect(),
+        }
+    }
+}
+
+/// `HOST` of `HOST:PORT`, `[IPV6]:PORT` and `HOST`.
+fn host_of(target: &str) -> &str {
+    let host = match target.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => target,
+    };
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// The value at rank `ceil(p * n)`, counted from 1; `None` of nothing.
@@ -41,6 +98,21 @@ fn ms(us: u64) -> f64 {
 impl Applications {
     pub fn add(&mut self, record: &Record) {
         let measured = &record.measured;
+        let source = match measured.metric {
+            Metric::VoiceHeartbeat => Some(MediaSource::VoiceServerUpdate),
+            Metric::MediaPing if measured.flags.iter().any(|flag| flag == "configured") => {
+                Some(MediaSource::Configured)
+            }
+            Metric::MediaPing | Metric::MediaDns => Some(MediaSource::Dns),
+            Metric::GatewayHeartbeat | Metric::Rest | Metric::MessageEcho | Metric::Interaction => None,
+        };
+        if let Some(source) = source.filter(|_| !measured.target.is_empty()) {
+            let key = (record.id.worker.clone(), host_of(&measured.target).to_owned(), source);
+            self.media.entry(key).or_default().add(measured);
+        }
+        if !measured.metric.is_application() {
+            return;
+        }
         let key = (
             record.id.worker.clone(),
             record.instrument.library.clone(),
@@ -61,11 +133,6 @@ impl Applications {
                 group.flags.insert(flag.clone());
             }
         }
-        if measured.metric == Metric::VoiceHeartbeat && !measured.target.is_empty() {
-            let media = self.media.entry((record.id.worker.clone(), measured.target.clone())).or_default();
-            media.tcp.extend(measured.connect_us);
-            media.udp.extend(measured.udp_us);
-        }
     }
 
     /// Sorted by worker, library, language and metric. `city` names the city of a media host.
@@ -85,18 +152,9 @@ impl Applications {
                 flags: group.flags.into_iter().collect(),
             }
         });
-        let media = self.media.into_iter().map(|((worker, target), mut group)| {
-            let host = target.rsplit_once(':').map_or(target.as_str(), |(host, _)| host).to_owned();
-            Media {
-                worker,
-                city: city(&host),
-                host,
-                source: MediaSource::VoiceServerUpdate,
-                dns_ms: None,
-                icmp_ms: None,
-                tcp_ms: nearest_rank(&mut group.tcp, 0.5).map(ms),
-                udp_ms: nearest_rank(&mut group.udp, 0.5).map(ms),
-            }
+        let media = self.media.into_iter().map(|((worker, host, source), group)| {
+            let city = city(&host);
+            group.finish(worker, host, source, city)
         });
         (applications.collect(), media.collect())
     }

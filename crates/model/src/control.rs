@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use wire::Tos;
 
 use crate::ids::{BootId, SessionId, TaskId, UnixNanos, WorkerName};
+use crate::record::Record;
 use crate::sample::{Direction, Family, Kind, ReceivedHalf, SampleFlags, SentHalf};
 use crate::shaping::{Experiment, Transfer};
 use crate::task::{DirectionChoice, Task};
@@ -199,6 +200,30 @@ pub struct Upload {
     /// Counts up within a boot, from 1.
     pub batch: u64,
     pub sessions: Vec<SessionUpload>,
+    /// What the worker saw and measured of media hosts: `media_dns` and `media_ping` of its own name, nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<Record>,
+    #[serde(default)]
+    pub watched: WatchCounts,
+}
+
+/// What the watch of DNS could not read, since the upload before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchCounts {
+    /// No DNS, or not all of it.
+    pub malformed: u64,
+    /// Queries and connections let go because there were too many, or too much of one.
+    pub given_up: u64,
+    /// Packets that the kernel dropped, and findings that nobody took in time.
+    pub missed: u64,
+}
+
+impl WatchCounts {
+    pub fn add(&mut self, other: &WatchCounts) {
+        self.malformed = self.malformed.saturating_add(other.malformed);
+        self.given_up = self.given_up.saturating_add(other.given_up);
+        self.missed = self.missed.saturating_add(other.missed);
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

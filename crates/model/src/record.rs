@@ -4,6 +4,7 @@
 //! Durations and times are whole microseconds: a JSON number keeps them exactly in every language.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -28,11 +29,27 @@ pub enum Metric {
     Interaction,
     /// Voice gateway heartbeat (op 3) to its ACK (op 6).
     VoiceHeartbeat,
+    /// A query for a media host's name, by whichever program of the host, as it was seen on the wire.
+    MediaDns,
+    /// The network's own latency to a media host: resolver, ICMP echo, TCP connect.
+    MediaPing,
 }
 
 impl Metric {
-    pub const ALL: [Metric; 5] =
-        [Metric::GatewayHeartbeat, Metric::Rest, Metric::MessageEcho, Metric::Interaction, Metric::VoiceHeartbeat];
+    pub const ALL: [Metric; 7] = [
+        Metric::GatewayHeartbeat,
+        Metric::Rest,
+        Metric::MessageEcho,
+        Metric::Interaction,
+        Metric::VoiceHeartbeat,
+        Metric::MediaDns,
+        Metric::MediaPing,
+    ];
+
+    /// Whether it times an application: the rest is the network's alone.
+    pub const fn is_application(self) -> bool {
+        !matches!(self, Metric::MediaDns | Metric::MediaPing)
+    }
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,6 +58,8 @@ impl Metric {
             Metric::MessageEcho => "message_echo",
             Metric::Interaction => "interaction",
             Metric::VoiceHeartbeat => "voice_heartbeat",
+            Metric::MediaDns => "media_dns",
+            Metric::MediaPing => "media_ping",
         }
     }
 }
@@ -57,7 +76,7 @@ impl FromStr for Metric {
         Metric::ALL.into_iter().find(|metric| metric.name() == text).ok_or_else(|| UnknownWord {
             what: "metric",
             given: text.to_owned(),
-            allowed: "gateway_heartbeat, rest, message_echo, interaction, voice_heartbeat",
+            allowed: "gateway_heartbeat, rest, message_echo, interaction, voice_heartbeat, media_dns, media_ping",
         })
     }
 }
@@ -110,15 +129,28 @@ pub struct Measurement {
     /// IP-discovery round trip over UDP to the same voice server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp_us: Option<u64>,
+    /// Query to answer of the media host's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_us: Option<u64>,
+    /// ICMP echo round trip to the media host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icmp_us: Option<u64>,
+    /// Which resolver was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<IpAddr>,
+    /// What the name stands for, as the answer had it (for HTTPS records: their hints); at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
     /// Time spent waiting for a rate limit before the request; not part of `app_us`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wait_us: u64,
-    /// What was asked: `GET /users/@me`, or a voice server's `HOST:PORT`. At most 120 printable ASCII characters.
+    /// What was asked: `GET /users/@me`, or a voice server's `HOST:PORT`, or the name that was looked up. At most 120 printable ASCII characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
     /// Words of `a-z0-9-`, at most 8 of at most 32 characters: `event-loop-stall`, `clock-off`, `timeout`, `status-503`,
     /// `edge-ams` (the edge's location as the answer names it), `near-interval` (a latency close to the heartbeat's own
-    /// interval, which some libraries report by mistake).
+    /// interval, which some libraries report by mistake). Of names: the type asked for (`a`, `aaaa`, `https`), `tcp`,
+    /// `no-answer`, `nxdomain`, `rcode-2`, `truncated`; of pings: `configured` (not seen in DNS), `no-icmp`, `no-address`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
 }
@@ -146,6 +178,8 @@ pub struct InvalidRecord(pub &'static str);
 const FIRST_US: i64 = 1_420_070_400_000_000;
 const LAST_US: i64 = 7_258_118_400_000_000;
 const LONGEST_US: u64 = 3_600_000_000;
+/// Of one answer.
+pub const MOST_ADDRESSES: usize = 16;
 
 fn is_printable(text: &str, longest: usize) -> bool {
     text.len() <= longest && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
@@ -174,6 +208,10 @@ impl Measurement {
             network_us: None,
             connect_us: None,
             udp_us: None,
+            dns_us: None,
+            icmp_us: None,
+            resolver: None,
+            addresses: Vec::new(),
             wait_us: 0,
             target: String::new(),
             flags: Vec::new(),
@@ -188,14 +226,16 @@ impl Measurement {
 
     pub fn check(&self) -> Result<(), InvalidRecord> {
         let times = [Some(self.at_us), self.sent_us, self.received_us];
-        let spans = [self.app_us, self.library_us, self.network_us, self.connect_us, self.udp_us, Some(self.wait_us)];
+        let network = [self.network_us, self.connect_us, self.udp_us, self.dns_us, self.icmp_us];
+        let timed = if self.metric.is_application() { self.app_us } else { network.into_iter().flatten().next() };
+        let spans = network.into_iter().chain([self.app_us, self.library_us, Some(self.wait_us)]);
         let word = |flag: &String| {
             (1..=32).contains(&flag.len())
                 && flag.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         if times.into_iter().flatten().any(|at| !(FIRST_US..LAST_US).contains(&at)) {
             Err(InvalidRecord("a time is before 2015 or after 2200"))
-        } else if spans.into_iter().flatten().any(|span| span > LONGEST_US) {
+        } else if spans.flatten().any(|span| span > LONGEST_US) {
             Err(InvalidRecord("a duration is longer than an hour"))
         } else if matches!((self.sent_us, self.received_us), (Some(sent), Some(received)) if received < sent) {
             Err(InvalidRecord("it was received before it was sent"))
@@ -203,7 +243,9 @@ impl Measurement {
             Err(InvalidRecord("the target is too long or not printable"))
         } else if self.flags.len() > 8 || !self.flags.iter().all(word) {
             Err(InvalidRecord("there are more than 8 flags, or one is not a word of a-z, 0-9 and '-'"))
-        } else if self.app_us.is_none() && self.flags.is_empty() {
+        } else if self.addresses.len() > MOST_ADDRESSES {
+            Err(InvalidRecord("there are more than 16 addresses"))
+        } else if timed.is_none() && self.flags.is_empty() {
             Err(InvalidRecord("it has no latency and does not say why"))
         } else {
             Ok(())
@@ -294,6 +336,10 @@ mod tests {
         assert!(changed(&|r| r.measured.target = "x".repeat(121)));
         assert!(changed(&|r| r.measured.flags = vec!["No".to_owned()]));
         assert!(changed(&|r| r.measured.flags = vec!["a".to_owned(); 9]));
+        assert!(changed(&|r| r.measured.addresses = vec![[192, 0, 2, 1].into(); 17]));
+        // Of the network alone no application's latency is expected, but some.
+        assert!(changed(&|r| r.measured.metric = Metric::MediaPing));
+        assert!(!changed(&|r| (r.measured.metric, r.measured.icmp_us) = (Metric::MediaPing, Some(9_000))));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 mod verdict;
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::WorkerName;
@@ -71,8 +73,11 @@ pub struct Overhead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MediaSource {
+    /// A program of the worker's host looked its name up.
     Dns,
     VoiceServerUpdate,
+    /// The worker was told to.
+    Configured,
 }
 
 /// Network latency of one worker to a media (voice) host: medians in milliseconds.
@@ -83,10 +88,22 @@ pub struct Media {
     /// Null where the name tells none.
     pub city: Option<String>,
     pub source: MediaSource,
+    /// Of `dns`: of the lookups that were seen, and where none was answered, of the worker's own.
     pub dns_ms: Option<f64>,
     pub icmp_ms: Option<f64>,
     pub tcp_ms: Option<f64>,
     pub udp_ms: Option<f64>,
+    /// Lookups seen and pings, answered or not.
+    #[serde(default)]
+    pub samples: u64,
+    /// Which resolvers were asked, and what they answered: each once, sorted.
+    #[serde(default)]
+    pub resolvers: Vec<IpAddr>,
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// Every flag of its records, each once, sorted.
+    #[serde(default)]
+    pub flags: Vec<String>,
 }
 
 /// One worker, direction and address family.

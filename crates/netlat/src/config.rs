@@ -54,6 +54,9 @@ pub struct WorkerSection {
     pub data_dir: Option<PathBuf>,
     pub interface: Option<String>,
     pub spool_bytes: Option<u64>,
+    /// Media hosts to ping: `HOST` or `HOST:PORT`.
+    pub media: Vec<String>,
+    pub media_every_s: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

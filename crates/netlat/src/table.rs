@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 use measure::words::{self, class_name};
-use model::report::{Application, Class, Path, Remarking, Report};
+use model::report::{Application, Class, Media, MediaSource, Path, Remarking, Report};
 
 pub fn new(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -23,7 +23,7 @@ pub fn right(table: &mut Table, from: usize) {
 /// `explain`: the evidence of each verdict as well.
 pub fn report(report: &Report, explain: bool) -> String {
     let mut out = String::new();
-    if report.paths.is_empty() && report.applications.is_empty() {
+    if report.paths.is_empty() && report.applications.is_empty() && report.media.is_empty() {
         out.push_str("No samples in this window: is a worker connected, and does --since reach back far enough?\n");
     }
     for path in &report.paths {
@@ -43,6 +43,9 @@ pub fn report(report: &Report, explain: bool) -> String {
     }
     if !report.applications.is_empty() {
         let _ = writeln!(out, "applications\n{}", indent(&applications(&report.applications)));
+    }
+    if !report.media.is_empty() {
+        let _ = writeln!(out, "media hosts, medians in ms\n{}", indent(&media(&report.media)));
     }
     for line in &report.untested {
         let _ = writeln!(out, "not tested: {line}");
@@ -134,6 +137,33 @@ pub fn applications(applications: &[Application]) -> String {
         ]);
     }
     right(&mut table, 3);
+    table.to_string()
+}
+
+/// How far each worker's media hosts are.
+fn media(hosts: &[Media]) -> String {
+    let mut table = new(&["worker", "host", "city", "source", "DNS", "ICMP", "TCP", "UDP", "n", "flags"]);
+    let ms = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+    for host in hosts {
+        let source = match host.source {
+            MediaSource::Dns => "seen in DNS",
+            MediaSource::VoiceServerUpdate => "own bot",
+            MediaSource::Configured => "configured",
+        };
+        table.add_row([
+            host.worker.to_string(),
+            host.host.clone(),
+            host.city.clone().unwrap_or_else(|| "-".to_owned()),
+            source.to_owned(),
+            ms(host.dns_ms),
+            ms(host.icmp_ms),
+            ms(host.tcp_ms),
+            ms(host.udp_ms),
+            host.samples.to_string(),
+            host.flags.join(" "),
+        ]);
+    }
+    right(&mut table, 4);
     table.to_string()
 }
 

@@ -18,6 +18,7 @@ use crate::ServerError;
 use crate::bulk::plausible_transfers;
 use crate::counters::{self, Counters};
 use crate::experiments::Experiments;
+use crate::media;
 use crate::observe::Observation;
 use crate::sessions::SessionTable;
 use crate::stream::SessionStreams;
@@ -278,6 +279,10 @@ impl Ingest {
                 }
             }
         }
+        let (records, implausible) = media::plausible(&key.0, upload.records);
+        self.next.commit.records.extend(records);
+        counters::add(&self.counters.implausible, implausible);
+        self.next.commit.counters.extend(media::counted(&upload.watched));
         self.next.commit.batches.push((key.0.clone(), key.1, upload.batch));
         self.next.commit.seen.push(Seen { worker: key.0.clone(), at: self.clock.now(), waiting_bytes });
         self.last_batch.insert(key, upload.batch);

@@ -17,6 +17,7 @@ mod ingest;
 mod kept;
 mod limits;
 mod listen;
+mod media;
 mod observe;
 mod outlook;
 mod pages;

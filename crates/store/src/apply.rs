@@ -9,6 +9,8 @@ use crate::commit::{Commit, Seen};
 use crate::credentials::worker_id;
 use crate::error::StoreError;
 use crate::pending;
+use crate::record_rollup::RecordIncrements;
+use crate::records;
 use crate::rollup::Increments;
 use crate::rows::{Block, time_of};
 use crate::sessions;
@@ -83,6 +85,13 @@ fn apply(db: &Transaction<'_>, commit: &Commit) -> rusqlite::Result<u64> {
     for verdict in &commit.verdicts {
         verdicts::put(db, verdict)?;
     }
+    let mut sums = RecordIncrements::default();
+    for record in &commit.records {
+        if records::insert(db, record)? {
+            sums.add(record);
+        }
+    }
+    sums.write(db)?;
     Ok(written)
 }
 

@@ -1,7 +1,7 @@
 //! What one transaction writes: samples together with everything that says where they came from.
 
 use crate::verdicts::VerdictRow;
-use model::{BootId, Direction, ReceivedHalf, Sample, SentHalf, SessionId, UnixNanos, WorkerName};
+use model::{BootId, Direction, ReceivedHalf, Record, Sample, SentHalf, SessionId, UnixNanos, WorkerName};
 
 /// Everything in it is written in one transaction, or nothing of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Commit {
     pub seen: Vec<Seen>,
     /// Verdicts of running workers that changed, or whose evidence grew.
     pub verdicts: Vec<VerdictRow>,
+    /// What workers measured of media hosts. Must have passed [`model::Record::check`]; those that are there are left alone.
+    pub records: Vec<Record>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! and in which order they came.
 
 use std::io::{BufWriter, Write};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,11 +18,11 @@ use crate::directory::Aside;
 use crate::error::StoreError;
 use crate::export::ExportFormat;
 use crate::reader::Reader;
-use crate::records::RecordQuery;
+use crate::records::{RecordQuery, joined};
 use crate::segment::{ROW_GROUP_ROWS, optional, required};
 
 /// In this order in every format.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 22] = [
     "worker",
     "boot",
     "counter",
@@ -40,6 +41,10 @@ const COLUMNS: [&str; 18] = [
     "wait_us",
     "target",
     "flags",
+    "dns_us",
+    "icmp_us",
+    "resolver",
+    "addresses",
 ];
 
 const SCHEMA: &str = "message record {
@@ -61,6 +66,10 @@ const SCHEMA: &str = "message record {
     REQUIRED INT64 wait_us;
     REQUIRED BYTE_ARRAY target (STRING);
     REQUIRED BYTE_ARRAY flags (STRING);
+    OPTIONAL INT64 dns_us;
+    OPTIONAL INT64 icmp_us;
+    REQUIRED BYTE_ARRAY resolver (STRING);
+    REQUIRED BYTE_ARRAY addresses (STRING);
 }";
 
 /// One row as JSON: every column in every row, null where nothing was observed.
@@ -84,6 +93,10 @@ struct JsonRow<'a> {
     wait_us: u64,
     target: &'a str,
     flags: &'a [String],
+    dns_us: Option<u64>,
+    icmp_us: Option<u64>,
+    resolver: Option<IpAddr>,
+    addresses: &'a [IpAddr],
 }
 
 impl<'a> JsonRow<'a> {
@@ -108,12 +121,20 @@ impl<'a> JsonRow<'a> {
             wait_us: measured.wait_us,
             target: &measured.target,
             flags: &measured.flags,
+            dns_us: measured.dns_us,
+            icmp_us: measured.icmp_us,
+            resolver: measured.resolver,
+            addresses: &measured.addresses,
         }
     }
 }
 
 fn boot(record: &Record) -> String {
     format!("{:016x}", record.id.boot.0)
+}
+
+fn resolver(record: &Record) -> String {
+    record.measured.resolver.map_or(String::new(), |resolver| resolver.to_string())
 }
 
 impl Reader {
@@ -236,6 +257,10 @@ fn row_group<W: Write + Send>(
     number!(|record| record.measured.wait_us as i64);
     text!(|record: &Record| record.measured.target.clone());
     text!(|record: &Record| record.measured.flags.join(","));
+    perhaps!(|record| span(record.measured.dns_us));
+    perhaps!(|record| span(record.measured.icmp_us));
+    text!(resolver);
+    text!(|record: &Record| joined(&record.measured.addresses));
     group.close()?;
     rows.clear();
     Ok(())
@@ -269,6 +294,10 @@ fn csv(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
         measured.wait_us.to_string(),
         field(&measured.target),
         field(&measured.flags.join(",")),
+        span(measured.dns_us),
+        span(measured.icmp_us),
+        resolver(record),
+        field(&joined(&measured.addresses)),
     ];
     writeln!(out, "{}", fields.join(","))
 }

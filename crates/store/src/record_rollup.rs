@@ -23,7 +23,7 @@ pub struct RecordRollup {
     pub library: String,
     pub language: String,
     pub metric: Metric,
-    /// `HOST:PORT` of a voice server; empty for everything else.
+    /// `HOST:PORT` of a voice server, or a media host's name; empty for everything else.
     pub place: String,
     pub tally: RecordTally,
 }
@@ -40,6 +40,8 @@ pub struct RecordTally {
     pub overhead: DelaySketch,
     pub connect: DelaySketch,
     pub udp: DelaySketch,
+    pub dns: DelaySketch,
+    pub icmp: DelaySketch,
 }
 
 impl RecordTally {
@@ -54,6 +56,8 @@ impl RecordTally {
         app.zip(network).into_iter().for_each(|(app, network)| self.overhead.add(app - network));
         measured.connect_us.map(ns).into_iter().for_each(|ns| self.connect.add(ns));
         measured.udp_us.map(ns).into_iter().for_each(|ns| self.udp.add(ns));
+        measured.dns_us.map(ns).into_iter().for_each(|ns| self.dns.add(ns));
+        measured.icmp_us.map(ns).into_iter().for_each(|ns| self.icmp.add(ns));
     }
 
     pub fn merge(&mut self, other: &RecordTally) {
@@ -63,6 +67,8 @@ impl RecordTally {
         self.overhead.merge(&other.overhead);
         self.connect.merge(&other.connect);
         self.udp.merge(&other.udp);
+        self.dns.merge(&other.dns);
+        self.icmp.merge(&other.icmp);
     }
 }
 
@@ -75,6 +81,7 @@ pub struct RecordRollupQuery {
     pub since: UnixNanos,
     /// Exclusive.
     pub until: UnixNanos,
+    /// `None`: all that time an application; what is of media hosts alone has to be asked for.
     pub metric: Option<Metric>,
 }
 
@@ -91,7 +98,10 @@ pub(crate) struct RecordIncrements(BTreeMap<Key, RecordTally>);
 impl RecordIncrements {
     pub(crate) fn add(&mut self, record: &Record) {
         let (instrument, measured) = (&record.instrument, &record.measured);
-        let place = if measured.metric == Metric::VoiceHeartbeat { measured.target.clone() } else { String::new() };
+        let place = match measured.metric {
+            Metric::VoiceHeartbeat | Metric::MediaDns | Metric::MediaPing => measured.target.clone(),
+            Metric::GatewayHeartbeat | Metric::Rest | Metric::MessageEcho | Metric::Interaction => String::new(),
+        };
         for period in [Period::Minute, Period::Hour] {
             let key = (
                 period,
@@ -114,7 +124,7 @@ impl RecordIncrements {
         ))?;
         let mut replace = db.prepare_cached(&format!(
             "INSERT OR REPLACE INTO record_rollup (period, worker, start_s, library, language, metric, place, {TALLY}) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         ))?;
         for ((period, worker, start_s, library, language, metric, place), mut tally) in self.0 {
             let known = select
@@ -138,13 +148,15 @@ impl RecordIncrements {
                 bytes(&tally.overhead),
                 bytes(&tally.connect),
                 bytes(&tally.udp),
+                bytes(&tally.dns),
+                bytes(&tally.icmp),
             ])?;
         }
         Ok(())
     }
 }
 
-const TALLY: &str = "samples, app, network, overhead, connect, udp";
+const TALLY: &str = "samples, app, network, overhead, connect, udp, dns, icmp";
 
 fn read_tally(row: &Row<'_>, first: usize) -> rusqlite::Result<RecordTally> {
     let sketch = |column: usize| match row.get_ref(first + column)?.as_blob_or_null()? {
@@ -158,6 +170,8 @@ fn read_tally(row: &Row<'_>, first: usize) -> rusqlite::Result<RecordTally> {
         overhead: sketch(3)?,
         connect: sketch(4)?,
         udp: sketch(5)?,
+        dns: sketch(6)?,
+        icmp: sketch(7)?,
     })
 }
 
@@ -213,8 +227,13 @@ fn visit(db: &Connection, query: &RecordRollupQuery, f: &mut dyn FnMut(RecordRol
         filter.and("worker = ?", Value::Text(worker.as_str().to_owned()));
         filter.and("start_s >= ?", Value::Integer(bucket(query.since)));
         filter.and("start_s <= ?", Value::Integer(bucket(query.until.plus(-1))));
-        if let Some(metric) = query.metric {
-            filter.and("metric = ?", Value::Text(metric.name().to_owned()));
+        match query.metric {
+            Some(metric) => filter.and("metric = ?", Value::Text(metric.name().to_owned())),
+            None => {
+                for metric in Metric::ALL.iter().filter(|metric| !metric.is_application()) {
+                    filter.and("metric <> ?", Value::Text(metric.name().to_owned()));
+                }
+            }
         }
         let mut select = db.prepare(&format!(
             "SELECT start_s, library, language, metric, place, {TALLY} FROM record_rollup WHERE {} ORDER BY start_s",
@@ -237,8 +256,11 @@ fn visit(db: &Connection, query: &RecordRollupQuery, f: &mut dyn FnMut(RecordRol
     Ok(())
 }
 
-/// Before schema 6 there were no sums of records.
+/// Before schema 6 there were no sums of records. Done in the newest step, since it reads and writes today's columns.
 pub(crate) fn sum_up(db: &Transaction<'_>) -> rusqlite::Result<()> {
+    if db.query_row("SELECT EXISTS (SELECT 1 FROM record_rollup)", [], |row| row.get(0))? {
+        return Ok(());
+    }
     const AT_ONCE: u64 = 50_000;
     let (mut sums, mut gathered) = (RecordIncrements::default(), 0);
     let mut failure = None;

@@ -1,5 +1,7 @@
 //! Records of application latency: kept once each, together with how far their source was read.
 
+use std::net::IpAddr;
+
 use model::record::{Instrument, Measurement, Metric, Record, RecordId};
 use model::{BootId, Cursor, RecordSubmission, RecordsAccepted, WorkerName};
 use rusqlite::types::Value;
@@ -23,7 +25,8 @@ pub struct RecordQuery {
 }
 
 const COLUMNS: &str = "worker, boot, counter, library, language, version, metric, at_us, sent_us, received_us, app_us, \
-                       library_us, network_us, connect_us, udp_us, wait_us, target, flags";
+                       library_us, network_us, connect_us, udp_us, wait_us, target, flags, dns_us, icmp_us, resolver, \
+                       addresses";
 
 impl Store {
     /// Keeps records, cursors and counts in one transaction. The same again changes nothing but the counts; a record whose id
@@ -84,7 +87,8 @@ pub(crate) fn insert(db: &Transaction<'_>, record: &Record) -> rusqlite::Result<
     let (id, instrument, measured) = (&record.id, &record.instrument, &record.measured);
     let added = db
         .prepare_cached(&format!(
-            "INSERT OR IGNORE INTO record ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT OR IGNORE INTO record ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+             ?, ?, ?)"
         ))?
         .execute(params![
             id.worker.as_str(),
@@ -105,8 +109,17 @@ pub(crate) fn insert(db: &Transaction<'_>, record: &Record) -> rusqlite::Result<
             measured.wait_us as i64,
             measured.target,
             measured.flags.join(","),
+            measured.dns_us.map(|us| us as i64),
+            measured.icmp_us.map(|us| us as i64),
+            measured.resolver.map(|resolver| resolver.to_string()),
+            joined(&measured.addresses),
         ])?;
     Ok(added == 1)
+}
+
+/// With commas between them.
+pub(crate) fn joined(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn lookup(db: &Connection, id: &RecordId) -> rusqlite::Result<Option<Record>> {
@@ -121,6 +134,10 @@ fn lookup(db: &Connection, id: &RecordId) -> rusqlite::Result<Option<Record>> {
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let span = |column: usize| -> rusqlite::Result<_> { Ok(row.get::<_, Option<i64>>(column)?.map(|us| us as u64)) };
     let flags: String = row.get(17)?;
+    let address = |text: &str, column| text.parse::<IpAddr>().map_err(|error| bad_column(column, error));
+    let resolver = row.get::<_, Option<String>>(20)?.map(|text| address(&text, 20)).transpose()?;
+    let addresses: String = row.get(21)?;
+    let addresses = addresses.split(',').filter(|text| !text.is_empty()).map(|text| address(text, 21));
     Ok(Record {
         id: RecordId {
             worker: worker_name(row, 0)?,
@@ -138,6 +155,10 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             network_us: span(12)?,
             connect_us: span(13)?,
             udp_us: span(14)?,
+            dns_us: span(18)?,
+            icmp_us: span(19)?,
+            resolver,
+            addresses: addresses.collect::<rusqlite::Result<_>>()?,
             wait_us: row.get::<_, i64>(15)? as u64,
             target: row.get(16)?,
             flags: flags.split(',').filter(|flag| !flag.is_empty()).map(str::to_owned).collect(),

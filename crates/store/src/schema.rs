@@ -24,8 +24,9 @@ const MIGRATIONS: &[Migration] = &[
     Migration(include_str!("schema_3.sql"), rows::pack_rows),
     script(include_str!("schema_4.sql")),
     script(include_str!("schema_5.sql")),
-    Migration(include_str!("schema_6.sql"), record_rollup::sum_up),
+    script(include_str!("schema_6.sql")),
     script(include_str!("schema_7.sql")),
+    Migration(include_str!("schema_8.sql"), record_rollup::sum_up),
 ];
 
 pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -127,17 +128,18 @@ mod tests {
 
     #[test]
     fn records_of_an_older_schema_are_summed_up() {
-        use model::{BootId, Instrument, Measurement, Metric, Record, RecordId, UnixNanos};
+        const AT_US: i64 = 1_790_000_000_000_000;
         let mut db = Connection::open_in_memory().unwrap();
         let path = Path::new("netlat.db");
         migrate_with(&mut db, path, &MIGRATIONS[..5]).unwrap();
-        let at = UnixNanos(1_790_000_000_000_000_000);
         let step = db.transaction().unwrap();
         for counter in 1..=3 {
-            let measured = Measurement { app_us: Some(1000 * counter), ..Measurement::new(Metric::Rest, at) };
-            let id = RecordId { worker: crate::testing::name("nyc1"), boot: BootId(1), counter };
-            let instrument = Instrument { library: "x 1".into(), language: "rust".into(), version: "0".into() };
-            assert!(crate::records::insert(&step, &Record { id, instrument, measured }).unwrap());
+            step.execute(
+                "INSERT INTO record (worker, boot, counter, library, language, version, metric, at_us, app_us, wait_us, \
+                 target, flags) VALUES ('nyc1', 1, ?1, 'x 1', 'rust', '0', 'rest', ?2, ?1 * 1000, 0, '', '')",
+                rusqlite::params![counter, AT_US],
+            )
+            .unwrap();
         }
         step.commit().unwrap();
         migrate_with(&mut db, path, MIGRATIONS).unwrap();
@@ -149,6 +151,11 @@ mod tests {
             .collect::<rusqlite::Result<_>>()
             .unwrap();
         assert_eq!(sums, [(0, 3), (1, 3)]);
+        // Where they were summed up already, they are not a second time.
+        let step = db.transaction().unwrap();
+        record_rollup::sum_up(&step).unwrap();
+        let again: i64 = step.query_row("SELECT sum(samples) FROM record_rollup", [], |row| row.get(0)).unwrap();
+        assert_eq!(again, 6);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! From what the sessions' logs hold to numbered uploads that are never too long.
 
-use model::control::{ReceivedColumns, SentColumns};
-use model::{BootId, SessionUpload, Upload};
+use model::control::{ReceivedColumns, SentColumns, WatchCounts};
+use model::{BootId, Record, SessionUpload, Upload};
 
 /// Halves in one upload: as JSON well below the server's limit of 4 MiB.
 const MAX_HALVES: usize = 16_000;
+/// Records in one upload: each below 2 kB of JSON.
+const MOST_RECORDS: usize = 500;
 
 /// Numbers the uploads from `*next` on.
 pub(crate) fn uploads(boot: BootId, next: &mut u64, sessions: Vec<SessionUpload>) -> Vec<Upload> {
@@ -12,7 +14,7 @@ pub(crate) fn uploads(boot: BootId, next: &mut u64, sessions: Vec<SessionUpload>
     let mut current = Vec::new();
     let mut room = MAX_HALVES;
     let mut finish = |sessions: Vec<SessionUpload>| {
-        let upload = Upload { boot, batch: *next, sessions };
+        let upload = Upload { boot, batch: *next, sessions, records: Vec::new(), watched: WatchCounts::default() };
         *next += 1;
         uploads.push(upload);
     };
@@ -30,6 +32,41 @@ pub(crate) fn uploads(boot: BootId, next: &mut u64, sessions: Vec<SessionUpload>
         finish(current);
     }
     uploads
+}
+
+/// Adds records and counts to the last upload, or to further ones.
+pub(crate) fn add_records(
+    boot: BootId,
+    next: &mut u64,
+    uploads: &mut Vec<Upload>,
+    mut records: Vec<Record>,
+    watched: WatchCounts,
+) {
+    if records.is_empty() && watched == WatchCounts::default() {
+        return;
+    }
+    // What is collected while much is measured is full of halves already: records go in one of their own.
+    if !uploads.last().is_some_and(|upload| upload.sessions.iter().all(is_small)) {
+        let upload = Upload { boot, batch: *next, sessions: Vec::new(), records: Vec::new(), watched };
+        *next += 1;
+        uploads.push(upload);
+    } else if let Some(last) = uploads.last_mut() {
+        last.watched = watched;
+    }
+    while let Some(last) = uploads.last_mut() {
+        last.records = records.drain(..records.len().min(MOST_RECORDS)).collect();
+        if records.is_empty() {
+            break;
+        }
+        let upload =
+            Upload { boot, batch: *next, sessions: Vec::new(), records: Vec::new(), watched: WatchCounts::default() };
+        *next += 1;
+        uploads.push(upload);
+    }
+}
+
+fn is_small(session: &SessionUpload) -> bool {
+    session.sent.len() + session.received.len() < MAX_HALVES / 4
 }
 
 /// The first halves of a session's upload. What may only be said when all halves were told (settled, closed) stays behind.

@@ -12,6 +12,7 @@ use path::Tracer;
 use crate::capture;
 use crate::error::WorkerError;
 use crate::join::JoinString;
+use crate::media::{self, Echoes, MediaConfig};
 
 /// Bytes of the spool unless told otherwise.
 pub const SPOOL_BYTES: u64 = 256 << 20;
@@ -29,6 +30,8 @@ pub struct WorkerConfig {
     pub families: Vec<Family>,
     pub spool_bytes: u64,
     pub clock: Clock,
+    /// `None`: media hosts are neither looked for nor pinged.
+    pub media: Option<MediaConfig>,
 }
 
 impl WorkerConfig {
@@ -41,6 +44,7 @@ impl WorkerConfig {
             families: Vec::new(),
             spool_bytes: SPOOL_BYTES,
             clock,
+            media: None,
         }
     }
 }
@@ -51,6 +55,10 @@ pub struct Prepared {
     pub(crate) capture: Option<Capture>,
     pub(crate) echoes: EchoSockets,
     pub(crate) tracer: Option<Tracer>,
+    /// Of the DNS.
+    pub(crate) watch: Option<Capture>,
+    /// To ping media hosts, where any are known or may be seen.
+    pub(crate) pings: Option<Echoes>,
 }
 
 /// ICMP sockets that took CAP_NET_RAW to open, for hosts whose sysctl closes unprivileged ones. Each serves one flow at a
@@ -76,10 +84,14 @@ impl EchoSockets {
 pub fn prepare(config: WorkerConfig) -> Result<Prepared, WorkerError> {
     let capture = config.interface.as_deref().map(capture::open).transpose()?;
     let echoes = if capture.is_some() { EchoSockets::open() } else { EchoSockets::default() };
+    let watched = config.interface.as_deref().filter(|_| config.media.is_some());
+    let watch = watched.map(media::open).transpose()?;
+    let any_host = config.media.as_ref().is_some_and(|media| !media.hosts.is_empty());
+    let pings = (watch.is_some() || any_host).then(Echoes::open);
     // Without the right there is none, and the server is told when it matters.
     let tracer = Tracer::open_usable().ok();
     net::capability::drop_all()?;
-    Ok(Prepared { config, capture, echoes, tracer })
+    Ok(Prepared { config, capture, echoes, tracer, watch, pings })
 }
 
 /// The host's name as the kernel knows it.

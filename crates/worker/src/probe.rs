@@ -92,7 +92,7 @@ pub async fn probe(config: ProbeConfig, mut progress: impl FnMut(ProbeProgress))
     let privileged = Privileged { watcher, ..Privileged::default() };
     // Nothing is on disk, so the memory must hold what a slow uplink leaves behind.
     let spool = Spool::in_memory(8 * MEMORY_BYTES);
-    let station = Station::new(uplink, config.clock.clone(), privileged, spool)?;
+    let station = Station::new(uplink, credential.name, config.clock.clone(), privileged, spool)?;
     let (answers, _unheard) = mpsc::unbounded_channel();
     let mut untested = Vec::new();
     let measured = tokio::select! {

@@ -21,6 +21,7 @@ use crate::error::WorkerError;
 use crate::flow::FlowSpec;
 use crate::flow::plan::Timeline;
 use crate::handed::{self, Handed};
+use crate::media;
 use crate::outlook;
 use crate::shaping::{self, Job};
 use crate::spool::Spool;
@@ -39,7 +40,7 @@ const HANDED_POLL: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`, then ends its sessions in order. Comes back earlier only with an error that no waiting repairs.
 pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
-    let Prepared { config, capture, echoes, tracer } = prepared;
+    let Prepared { config, capture, echoes, tracer, watch, pings } = prepared;
     let _claimed = credential::claim(&config.data_dir)?;
     tokio::pin!(shutdown);
     let (uplink, name) = tokio::select! {
@@ -48,7 +49,7 @@ pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Resu
     };
     let spool = Spool::open(&config.data_dir.join("spool"), config.spool_bytes)?;
     let privileged = Privileged { watcher: capture.map(Watcher::start).transpose()?, echoes };
-    let station = Station::new(uplink, config.clock.clone(), privileged, spool)?;
+    let station = Station::new(uplink, name.clone(), config.clock.clone(), privileged, spool)?;
     tracing::info!("worker {name} of {}", station.uplink.server());
     let (answers, heard) = mpsc::unbounded_channel();
     let jobs = Mutex::new(Vec::new());
@@ -60,6 +61,7 @@ pub async fn run(prepared: Prepared, shutdown: impl Future<Output = ()>) -> Resu
         () = station.collect_forever() => None,
         () = shaping::trains_forever(&station, &jobs) => None,
         () = outlook::look_forever(&station, tracer) => None,
+        error = media::run_forever(&station, watch, pings, config.media.as_ref()) => Some(error),
         () = &mut shutdown => None,
     };
     match error {

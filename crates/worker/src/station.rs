@@ -6,8 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use model::control::{ProbePorts, ReceivedColumns, SentColumns, SessionRequest, SynFingerprint, Uploaded};
-use model::{BootId, Family, Kind, SessionId, SessionUpload, TaskId};
+use model::control::{ProbePorts, ReceivedColumns, SentColumns, SessionRequest, SynFingerprint, Uploaded, WatchCounts};
+use model::{
+    BootId, Family, Instrument, Kind, Measurement, Record, RecordId, SessionId, SessionUpload, TaskId, WorkerName,
+};
 use net::Clock;
 use tokio::sync::{Notify, mpsc};
 
@@ -25,6 +27,8 @@ use crate::spool::Spool;
 use crate::targets::Targets;
 use crate::uplink::Uplink;
 
+/// Records of media hosts between two collections: hours of them.
+const MOST_RECORDS: usize = 4096;
 const SECOND: u64 = 1_000_000_000;
 
 /// Whose flow it is. The clock's belong to no task.
@@ -69,6 +73,11 @@ struct Collected {
     next_batch: u64,
     /// Batches lost that no note tells of yet.
     lost: u64,
+    /// Of media hosts.
+    records: Vec<Record>,
+    /// Records kept since this start.
+    counted: u64,
+    watched: WatchCounts,
 }
 
 /// What was opened with privileges, if anything was.
@@ -94,6 +103,8 @@ pub(crate) struct Station {
     probe_addresses: Mutex<HashMap<Family, SocketAddr>>,
     spool: Mutex<Spool>,
     collected: Mutex<Collected>,
+    instrument: Instrument,
+    name: WorkerName,
     appended: Notify,
 }
 
@@ -104,6 +115,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Station {
     pub(crate) fn new(
         uplink: Uplink,
+        name: WorkerName,
         clock: Clock,
         privileged: Privileged,
         spool: Spool,
@@ -126,6 +138,12 @@ impl Station {
             probe_addresses: Mutex::default(),
             spool: Mutex::new(spool),
             collected: Mutex::new(Collected { next_batch: 1, ..Collected::default() }),
+            instrument: Instrument {
+                library: concat!("netlat ", env!("CARGO_PKG_VERSION")).to_owned(),
+                language: "rust".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            name,
             appended: Notify::new(),
         })
     }
@@ -232,6 +250,25 @@ impl Station {
         all
     }
 
+    /// Takes what was measured of a media host; uploaded with the samples.
+    pub(crate) fn keep(&self, measured: Measurement) {
+        if let Err(error) = measured.check() {
+            return tracing::warn!("a measurement of {} is left out: {error}", measured.target);
+        }
+        let mut collected = lock(&self.collected);
+        if collected.records.len() >= MOST_RECORDS {
+            collected.watched.missed += 1;
+            return;
+        }
+        collected.counted += 1;
+        let id = RecordId { worker: self.name.clone(), boot: self.boot, counter: collected.counted };
+        collected.records.push(Record { id, instrument: self.instrument.clone(), measured });
+    }
+
+    pub(crate) fn count(&self, counts: &WatchCounts) {
+        lock(&self.collected).watched.add(counts);
+    }
+
     /// Moves what is new to the spool; ends the flows that are settled.
     pub(crate) fn collect(&self) {
         let now_ns = Clock::monotonic_ns();
@@ -252,7 +289,10 @@ impl Station {
             tracing::warn!("{line}");
             first.notes.push(line);
         }
-        for upload in batch::uploads(self.boot, &mut collected.next_batch, sessions) {
+        let mut uploads = batch::uploads(self.boot, &mut collected.next_batch, sessions);
+        let (records, watched) = (std::mem::take(&mut collected.records), std::mem::take(&mut collected.watched));
+        batch::add_records(self.boot, &mut collected.next_batch, &mut uploads, records, watched);
+        for upload in uploads {
             match serde_json::to_vec(&upload) {
                 Ok(bytes) => spool.append(bytes),
                 Err(error) => tracing::error!("a batch cannot be written: {error}"),

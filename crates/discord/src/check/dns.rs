@@ -11,28 +11,12 @@ use tokio::time::Instant;
 
 use super::{Row, Step};
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// What libc asks at most (resolv.conf(5), MAXNS).
-const MOST: usize = 3;
 /// One answer is waited for so long; libc's own limit is five seconds.
 const ANSWER: Duration = Duration::from_secs(2);
 const TIMES: usize = 3;
 const LONGEST: usize = 4096;
 
-/// `nameserver` lines, the first three; 127.0.0.1 where there is none, as resolv.conf(5) has it.
-fn resolvers(text: &str) -> Vec<SocketAddr> {
-    let address = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        let word = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())?;
-        // A zone (`fe80::1%eth0`) wants a scope that a plain address does not hold.
-        Some(SocketAddr::new(word.parse::<IpAddr>().ok()?, 53))
-    };
-    let found: Vec<SocketAddr> = text.lines().filter_map(address).take(MOST).collect();
-    if found.is_empty() { vec![SocketAddr::from(([127, 0, 0, 1], 53))] } else { found }
-}
-
 pub(super) async fn ask(hosts: &[String], notes: &mut Vec<String>) -> Vec<Row> {
-    let text = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
     let names: Vec<&String> =
         hosts.iter().filter(|host| host.parse::<IpAddr>().is_err() && *host != "localhost").collect();
     if names.is_empty() {
@@ -40,7 +24,7 @@ pub(super) async fn ask(hosts: &[String], notes: &mut Vec<String>) -> Vec<Row> {
         return Vec::new();
     }
     // All at once: resolvers that do not answer must not use up the time of what follows.
-    let resolvers = resolvers(&text);
+    let resolvers = net::resolver::configured();
     join_all(resolvers.iter().flat_map(|resolver| names.iter().map(|name| one(*resolver, name)))).await
 }
 
@@ -122,14 +106,6 @@ fn read(bytes: &[u8], query: &Message, kind: RecordType) -> Option<Result<usize,
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resolvers_are_those_that_libc_asks() {
-        let text = "# nameserver 9.9.9.9\nsearch example.org\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\n nameserver ::1\nnameserver 1.1.1.1\nnameserver 8.8.8.8\n";
-        let found: Vec<String> = resolvers(text).iter().map(|at| at.ip().to_string()).collect();
-        assert_eq!(found, ["10.0.0.1", "::1", "1.1.1.1"]);
-        assert_eq!(resolvers(""), ["127.0.0.1:53".parse().unwrap()]);
-    }
 
     /// The answer of a resolver for `discord.com A`: two addresses behind a compressed name (RFC 1035, section 4.1.4).
     #[test]

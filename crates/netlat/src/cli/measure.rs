@@ -25,9 +25,17 @@ pub struct WorkerArgs {
     /// Name of this worker, usually its city [default: the host name]
     #[arg(long, env = "NETLAT_NAME")]
     pub name: Option<WorkerName>,
-    /// Also read replies by passive capture of this interface (needs CAP_NET_RAW, given up after opening)
+    /// Also capture this interface passively: marks of replies, and DNS lookups of Discord's media hosts by any program of
+    /// this host (needs CAP_NET_RAW, given up after opening; DNS over TLS or HTTPS cannot be seen)
     #[arg(long, env = "NETLAT_INTERFACE", value_name = "IF")]
     pub interface: Option<String>,
+    /// Ping this media host (DNS, ICMP echo, TCP connect; port 443 if left out), besides those seen by --interface; may be
+    /// repeated
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub media: Vec<worker::MediaHost>,
+    /// Seconds between two pings of a media host [default: 60]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86400))]
+    pub media_every: Option<u32>,
     /// Where the credential and unsent data are kept [default: $XDG_DATA_HOME/netlat/worker]
     #[arg(long, env = "NETLAT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

@@ -1,11 +1,16 @@
 //! `netlat worker`.
 
-use worker::WorkerConfig;
+use std::time::Duration;
+
+use worker::{MediaConfig, WorkerConfig};
 
 use super::{join_string, runtime, stop_signal};
 use crate::Outcome;
 use crate::cli::WorkerArgs;
 use crate::config::{Config, data_dir};
+
+/// Each takes up to nine seconds where nothing answers.
+const MOST_MEDIA: usize = 16;
 
 pub fn run(args: WorkerArgs, config: &Config) -> anyhow::Result<Outcome> {
     let section = &config.worker;
@@ -20,10 +25,23 @@ pub fn run(args: WorkerArgs, config: &Config) -> anyhow::Result<Outcome> {
         Some(given) => Some(join_string(&given)?),
         None => None,
     };
+    let mut hosts = args.media;
+    if hosts.is_empty() {
+        let read =
+            |text: &String| text.parse().map_err(|error| anyhow::anyhow!("worker.media in the configuration: {error}"));
+        hosts = section.media.iter().map(read).collect::<anyhow::Result<_>>()?;
+    }
+    anyhow::ensure!(hosts.len() <= MOST_MEDIA, "{} media hosts are to be pinged; at most {MOST_MEDIA}", hosts.len());
+    let every = args
+        .media_every
+        .or(section.media_every_s)
+        .map_or(worker::MEDIA_EVERY, |s| Duration::from_secs(s.max(1).into()));
+    let media = MediaConfig { is_media_host: |name| discord::media::city(name).is_some(), hosts, every };
     let prepared = worker::prepare(WorkerConfig {
         join,
         name: args.name.or(section.name.clone()),
         interface: args.interface.or(section.interface.clone()),
+        media: Some(media),
         spool_bytes: section.spool_bytes.unwrap_or(worker::SPOOL_BYTES),
         ..WorkerConfig::new(dir, net::Clock::from_env()?)
     })?;

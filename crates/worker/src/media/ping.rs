@@ -1,0 +1,142 @@
+//! How far a media host is: resolver, ICMP echo, TCP connect.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use model::{Family, Measurement, Metric, Tos, UnixNanos};
+use net::icmp::EchoSocket;
+use net::tcp::{TcpOptions, TcpProbe};
+use net::{Clock, ReceiveBatch};
+
+use super::{MediaHost, OwnPorts, ask};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+/// As `ping` sends.
+const DATA: [u8; 56] = [0x4e; 56];
+
+/// One echo socket for each family that allows it.
+pub(crate) struct Echoes(Vec<(Family, EchoSocket)>);
+
+impl Echoes {
+    /// Raw sockets take CAP_NET_RAW, so that they are opened before it is given up. What cannot be opened is said.
+    pub(crate) fn open() -> Echoes {
+        let open = |family| match EchoSocket::open(family) {
+            Ok(socket) => Some((family, socket)),
+            Err(error) => {
+                tracing::warn!("media hosts are not pinged by ICMP over {family}: {error}");
+                None
+            }
+        };
+        Echoes(Family::ALL.into_iter().filter_map(open).collect())
+    }
+
+    fn of(&self, address: IpAddr) -> Option<&EchoSocket> {
+        let family = if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        self.0.iter().find(|(of, _)| *of == family).map(|(_, socket)| socket)
+    }
+}
+
+/// One measurement; what fails is a flag of it. `seen`: addresses that were seen in answers to others.
+pub(super) async fn ping(
+    host: &MediaHost,
+    seen: &[IpAddr],
+    configured: bool,
+    sequence: u16,
+    echoes: &std::sync::Arc<Echoes>,
+    own: &OwnPorts,
+    clock: &Clock,
+) -> Measurement {
+    let mut measured = Measurement::new(Metric::MediaPing, clock.now());
+    measured.target = host.to_string();
+    if configured {
+        measured.flag("configured");
+    }
+    let mut addresses = Vec::new();
+    if let Ok(address) = host.host.parse::<IpAddr>() {
+        addresses.push(address);
+    } else if let Some(answer) = ask::ask(&host.host, own).await {
+        measured.dns_us = answer.took.map(micros);
+        measured.resolver = Some(answer.resolver.to_canonical());
+        answer.words.iter().for_each(|word| measured.flag(word));
+        addresses = answer.addresses;
+    }
+    if addresses.is_empty() {
+        // An application may have been told other things, by another resolver.
+        addresses = seen.to_vec();
+    }
+    measured.addresses = addresses.clone();
+    if addresses.is_empty() {
+        measured.flag("no-address");
+        return measured;
+    }
+    let port = host.port;
+    let connected = tokio::task::spawn_blocking(move || connect(&addresses, port)).await.ok();
+    let Some((address, took)) = connected else { return measured };
+    measured.connect_us = took.map(micros);
+    if took.is_none() {
+        measured.flag("no-tcp");
+    }
+    let echoes = echoes.clone();
+    let echoed = tokio::task::spawn_blocking(move || echoes.of(address).map(|socket| echo(socket, address, sequence)));
+    match echoed.await {
+        Ok(Some(Some(took))) => measured.icmp_us = Some(micros(took)),
+        Ok(Some(None)) => measured.flag("no-echo"),
+        _ => measured.flag("no-icmp"),
+    }
+    measured
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The first of each family, IPv4 first, until one answers: a host with one family only must not be measured by the other.
+fn connect(addresses: &[IpAddr], port: u16) -> (IpAddr, Option<Duration>) {
+    let first = |ipv4: bool| addresses.iter().find(|address| address.is_ipv4() == ipv4).copied();
+    let mut tried = addresses[0];
+    for address in [first(true), first(false)].into_iter().flatten() {
+        let probe =
+            TcpProbe::connect(SocketAddr::new(address, port), Tos::from_byte(0), PATIENCE, &TcpOptions::default());
+        if let Ok(probe) = probe {
+            // The kernel's own, where it has one: the call's return waits for this thread's turn.
+            let kernel = probe.info().ok().and_then(|info| info.min_rtt).filter(|rtt| !rtt.is_zero());
+            return (address, kernel.or(probe.connect_time()));
+        }
+        if has_route(address) {
+            tried = address;
+        }
+    }
+    (tried, None)
+}
+
+/// Asks the kernel, without sending anything.
+fn has_route(address: IpAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
+    std::net::UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((address, 9))).is_ok()
+}
+
+/// Round trip by the kernel's stamps, or by the clock around the calls where one is missing.
+fn echo(socket: &EchoSocket, to: IpAddr, sequence: u16) -> Option<Duration> {
+    let mut batch = ReceiveBatch::new(8, 1500);
+    let began = Clock::monotonic_ns();
+    socket.send(to, sequence, &DATA, Tos::from_byte(0), None).ok()?;
+    let left = || PATIENCE.checked_sub(Duration::from_nanos(Clock::monotonic_ns().saturating_sub(began)));
+    let mut received: Option<(u64, Option<UnixNanos>)> = None;
+    while received.is_none() {
+        let mut take = |reply: net::icmp::EchoReply<'_>| {
+            if reply.sequence == sequence && reply.from.to_canonical() == to.to_canonical() {
+                received = received.or(Some((Clock::monotonic_ns(), reply.stamp)));
+            }
+        };
+        socket.receive(&mut batch, Some(left()?), &mut take).ok()?;
+    }
+    let (ended, arrived) = received?;
+    let mut left_at = None;
+    let _ = socket.transmit_stamps(&mut |sent| {
+        if sent.sequence == sequence && sent.to.to_canonical() == to.to_canonical() {
+            left_at = Some(sent.stamp);
+        }
+    });
+    let kernel = left_at.zip(arrived).and_then(|(left, arrived)| u64::try_from(arrived.0 - left.0).ok());
+    Some(Duration::from_nanos(kernel.unwrap_or(ended.saturating_sub(began))))
+}
