@@ -76,7 +76,7 @@ impl MediaGroup {
 }
 
 /// `HOST` of `HOST:PORT`, `[IPV6]:PORT` and `HOST`.
-fn host_of(target: &str) -> &str {
+pub fn host_of(target: &str) -> &str {
     let host = match target.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
         _ => target,

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{Family, Tos, UnixNanos};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,6 +20,8 @@ const ICMP_FILTER: libc::c_int = 1;
 const ICMPV6_FILTER: libc::c_int = 1;
 
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// As `ping` sends.
+const ECHO_DATA: usize = 56;
 
 /// Sends echo requests and receives their answers. Unprivileged where net.ipv4.ping_group_range allows it (for IPv6 as
 /// well, despite its name), raw with CAP_NET_RAW where not.
@@ -148,6 +150,33 @@ impl EchoSocket {
 
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Readiness, NetError> {
         self.inner.wait(timeout)
+    }
+
+    /// One request and its answer, by the kernel's stamps, or by the clock around the calls where one is missing. Blocks for
+    /// at most `patience`; `None` where nothing came or nothing could be sent. For sockets that nothing else uses.
+    pub fn round_trip(&self, to: IpAddr, sequence: u16, patience: Duration) -> Option<Duration> {
+        let same = |address: IpAddr| address.to_canonical() == to.to_canonical();
+        let mut batch = ReceiveBatch::new(8, 1500);
+        let began = Instant::now();
+        self.send(to, sequence, &[0x4e; ECHO_DATA], Tos::from_byte(0), None).ok()?;
+        let mut received: Option<(Duration, Option<UnixNanos>)> = None;
+        while received.is_none() {
+            let mut take = |reply: EchoReply<'_>| {
+                if reply.sequence == sequence && same(reply.from) {
+                    received = received.or(Some((began.elapsed(), reply.stamp)));
+                }
+            };
+            self.receive(&mut batch, Some(patience.checked_sub(began.elapsed())?), &mut take).ok()?;
+        }
+        let (waited, arrived) = received?;
+        let mut left = None;
+        let _ = self.transmit_stamps(&mut |sent| {
+            if sent.sequence == sequence && same(sent.to) {
+                left = Some(sent.stamp);
+            }
+        });
+        let kernel = left.zip(arrived).and_then(|(left, arrived)| u64::try_from(arrived.0 - left.0).ok());
+        Some(kernel.map_or(waited, Duration::from_nanos))
     }
 }
 

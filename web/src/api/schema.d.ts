@@ -727,17 +727,23 @@ export interface components {
         Host: {
             host: string;
             city: string | null;
+            /** @enum {string} */
+            source: "dns" | "voice_server_update" | "configured";
             first: number;
             last: number;
             samples: number;
             voice_ms: number | null;
             tcp_ms: number | null;
             udp_ms: number | null;
+            dns_ms: number | null;
+            icmp_ms: number | null;
             series: {
                 samples: number[];
                 voice_p50: (number | null)[];
                 tcp_p50: (number | null)[];
                 udp_p50: (number | null)[];
+                dns_p50: (number | null)[];
+                icmp_p50: (number | null)[];
             };
         };
         Workers: {

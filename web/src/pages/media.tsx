@@ -1,10 +1,19 @@
-// DNS probes of one city, and the voice hosts that it was given.
+// DNS probes of one city, and the media (voice) hosts that its bot was given or its programs looked up.
 import { type Context, asked, city } from "../context";
 import { useData } from "../data";
 import { Chart, type Line } from "../parts/chart";
 import { Shown } from "../parts/states";
 import { Table } from "../parts/table";
 import { moment, ms } from "../time";
+
+const SOURCES = { dns: "lookup seen", voice_server_update: "own bot", configured: "told to ping" } as const;
+const CHARTS = [
+  ["Resolver, query to answer, by host", "dns_p50"],
+  ["ICMP echo by host", "icmp_p50"],
+  ["TCP connect by host", "tcp_p50"],
+  ["Voice heartbeat by host", "voice_p50"],
+  ["UDP round trip by host (IP discovery)", "udp_p50"],
+] as const;
 
 export function Media(context: Context) {
   const { range, tick, utc } = context;
@@ -28,47 +37,49 @@ export function Media(context: Context) {
           {() => null}
         </Shown>
       )}
-      <h2>Voice hosts</h2>
-      <Shown asked={media} isEmpty={(data) => data.hosts.length === 0} empty={`No bot beside ${worker} was in a voice channel in this range, so no media host is known.`}>
+      <h2>Media hosts</h2>
+      <Shown asked={media} isEmpty={(data) => data.hosts.length === 0} empty={`In this range no bot beside ${worker} was in a voice channel, no program of its host was seen looking up a media host (worker --interface), and none was pinged (worker --media).`}>
         {(data) => (
           <>
             <Table
-              caption="Voice hosts"
+              caption="Media hosts, medians in ms"
               rows={data.hosts}
               columns={[
                 { name: "host", cell: (host) => host.host },
                 { name: "city", cell: (host) => host.city ?? "–" },
+                { name: "known by", cell: (host) => SOURCES[host.source] },
                 { name: "from", cell: (host) => moment(host.first, utc, false) },
                 { name: "to", cell: (host) => moment(host.last + data.range.step_s, utc, false) },
-                { name: "heartbeats", isNumber: true, cell: (host) => host.samples },
+                { name: "n", isNumber: true, cell: (host) => host.samples },
+                { name: "resolver", isNumber: true, cell: (host) => ms(host.dns_ms) },
+                { name: "ICMP", isNumber: true, cell: (host) => ms(host.icmp_ms) },
                 { name: "voice", isNumber: true, cell: (host) => ms(host.voice_ms) },
                 { name: "TCP", isNumber: true, cell: (host) => ms(host.tcp_ms) },
                 { name: "UDP", isNumber: true, cell: (host) => ms(host.udp_ms) },
               ]}
             />
-            <Chart
-              title="Voice heartbeat by host"
-              unit="ms"
-              times={data.times}
-              since={data.range.since}
-              until={data.range.until}
-              utc={utc}
-              lines={data.hosts.slice(0, 8).map((host, look) => ({ name: host.host, look, values: host.series.voice_p50 }))}
-            />
-            <Chart
-              title="UDP round trip by host (IP discovery)"
-              unit="ms"
-              height={180}
-              times={data.times}
-              since={data.range.since}
-              until={data.range.until}
-              utc={utc}
-              lines={data.hosts.slice(0, 8).map((host, look) => ({ name: host.host, look, values: host.series.udp_p50 }))}
-            />
+            {CHARTS.map(([title, column]) => {
+              const hosts = data.hosts.filter((host) => host.series[column].some((value) => value !== null)).slice(0, 8);
+              return hosts.length === 0 ? null : (
+                <Chart
+                  title={title}
+                  unit="ms"
+                  height={180}
+                  times={data.times}
+                  since={data.range.since}
+                  until={data.range.until}
+                  utc={utc}
+                  lines={hosts.map((host, look) => ({ name: host.host, look, values: host.series[column] }))}
+                />
+              );
+            })}
           </>
         )}
       </Shown>
-      <p class="quiet">Resolver times and pings of media hosts by the worker itself are not measured yet.</p>
+      <p class="quiet">
+        Lookups are those of any program on the host over plain DNS, seen on the worker's --interface; what is asked for over TLS or HTTPS cannot be
+        seen. Where none was seen, resolver times are the worker's own.
+      </p>
     </>
   );
 }

@@ -214,8 +214,39 @@ fn records(
                 records.push(Record { id, instrument, measured });
             }
         }
+        if minute % 10 == 0 {
+            records.extend(media(city, index, UnixNanos(start.0 + minute * MINUTE), minute as u64, noise));
+        }
     }
     RecordSubmission { records, ..RecordSubmission::default() }
+}
+
+/// A program of the host looks a media host up, and the worker pings it, and one that it was told to.
+fn media(city: &str, index: usize, at: UnixNanos, minute: u64, noise: &mut Noise) -> [Record; 3] {
+    let network_us = (base_delay(index) / 2_000 + noise.below(300)) as u64;
+    let mut looked_up = Measurement::new(Metric::MediaDns, at);
+    looked_up.target = "c-fra04-1a2b3c4d.discord.media".to_owned();
+    looked_up.dns_us = Some(4_000 + noise.below(3_000) as u64);
+    looked_up.resolver = Some([192, 0, 2, 53].into());
+    looked_up.addresses = vec![[192, 0, 2, 80].into()];
+    looked_up.flag("a");
+    let ping = |target: &str, further_us: u64| {
+        let mut measured = Measurement::new(Metric::MediaPing, at);
+        measured.target = format!("{target}.discord.media:443");
+        measured.dns_us = Some(900 + further_us / 50);
+        measured.icmp_us = Some(network_us + further_us);
+        measured.connect_us = Some(network_us + further_us + 60);
+        measured
+    };
+    let mut told = ping("rotterdam1234", 7_000);
+    told.flag("configured");
+    let instrument = Instrument { library: "netlat 0.1.0".into(), language: "rust".into(), version: "0.1.0".into() };
+    let mut counter = minute * 3;
+    [looked_up, ping("c-fra04-1a2b3c4d", 0), told].map(|measured| {
+        counter += 1;
+        let id = RecordId { worker: name(city), boot: BootId(8), counter };
+        Record { id, instrument: instrument.clone(), measured }
+    })
 }
 
 /// London's EF is policed, and has been since the middle; its AF41 is not.

@@ -1,10 +1,12 @@
-//! `/media`: the voice hosts that one city was given, when they changed, and how far they are.
+//! `/media`: the media (voice) hosts that one city's bot was given, or that its programs looked up, or that it was told to
+//! ping: when they changed, and how far they are.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
 use model::Metric;
+use model::report::MediaSource;
 use serde::Serialize;
 use store::{DelaySketch, RecordRollupQuery, RecordTally};
 
@@ -27,9 +29,10 @@ pub(crate) struct Answer {
 
 #[derive(Serialize)]
 struct Host {
-    /// `HOST:PORT`.
+    /// `HOST:PORT` of an own bot's, else the name.
     host: String,
     city: Option<String>,
+    source: MediaSource,
     /// First and last bucket with a measurement, in seconds.
     first: i64,
     last: i64,
@@ -38,6 +41,8 @@ struct Host {
     voice_ms: Option<f64>,
     tcp_ms: Option<f64>,
     udp_ms: Option<f64>,
+    dns_ms: Option<f64>,
+    icmp_ms: Option<f64>,
     series: Series,
 }
 
@@ -47,6 +52,8 @@ struct Series {
     voice_p50: Vec<Option<f64>>,
     tcp_p50: Vec<Option<f64>>,
     udp_p50: Vec<Option<f64>>,
+    dns_p50: Vec<Option<f64>>,
+    icmp_p50: Vec<Option<f64>>,
 }
 
 pub(crate) async fn media(
@@ -59,48 +66,84 @@ pub(crate) async fn media(
     let (range, city) = (Range::with_buckets(asked, parts.clock.now(), BUCKETS)?, parts.media_city);
     let worker = worker(&of.worker)?;
     let hosts = dashboard.read(move |reader| {
-        let query = RecordRollupQuery {
-            period: range.period(),
-            worker: Some(worker),
-            since: range.since_ns(),
-            until: range.until_ns(),
-            metric: Some(Metric::VoiceHeartbeat),
-        };
-        let mut hosts: BTreeMap<String, Vec<RecordTally>> = BTreeMap::new();
-        reader.record_rollups(&query, &mut |rollup| {
-            let buckets = hosts.entry(rollup.place).or_insert_with(|| vec![RecordTally::default(); range.buckets()]);
-            if let Some(bucket) = range.bucket(rollup.start) {
-                buckets[bucket].merge(&rollup.tally);
+        // The worker's pings do not say whether it was told to: a name that was looked up is pinged for that.
+        let mut hosts: BTreeMap<(String, MediaSource), Vec<RecordTally>> = BTreeMap::new();
+        for metric in [Metric::VoiceHeartbeat, Metric::MediaDns, Metric::MediaPing] {
+            let query = RecordRollupQuery {
+                period: range.period(),
+                worker: Some(worker.clone()),
+                since: range.since_ns(),
+                until: range.until_ns(),
+                metric: Some(metric),
+            };
+            let (mut seen, mut pinged) = (Vec::new(), Vec::new());
+            reader.record_rollups(&query, &mut |rollup| match metric {
+                Metric::VoiceHeartbeat => {
+                    seen.push((rollup.place, MediaSource::VoiceServerUpdate, rollup.start, rollup.tally))
+                }
+                Metric::MediaDns => seen.push((rollup.place, MediaSource::Dns, rollup.start, rollup.tally)),
+                _ => pinged.push((rollup.place, rollup.start, rollup.tally)),
+            })?;
+            for (place, start, mut tally) in pinged {
+                let name = measure::applications::host_of(&place).to_owned();
+                let key = (name, MediaSource::Dns);
+                if hosts.contains_key(&key) {
+                    // What the programs of the host waited for is the better figure.
+                    tally.dns = DelaySketch::default();
+                    seen.push((key.0, key.1, start, tally));
+                } else {
+                    seen.push((place, MediaSource::Configured, start, tally));
+                }
             }
-        })?;
-        let mut hosts: Vec<Host> =
-            hosts.into_iter().filter_map(|(name, buckets)| host(name, &buckets, &range, city)).collect();
+            for (place, source, start, tally) in seen {
+                let buckets =
+                    hosts.entry((place, source)).or_insert_with(|| vec![RecordTally::default(); range.buckets()]);
+                if let Some(bucket) = range.bucket(start) {
+                    buckets[bucket].merge(&tally);
+                }
+            }
+        }
+        let mut hosts: Vec<Host> = hosts
+            .into_iter()
+            .filter_map(|((name, source), buckets)| host(name, source, &buckets, &range, city))
+            .collect();
         hosts.sort_by_key(|host| host.first);
         Ok(hosts)
     });
     Ok(Json(Answer { range, times: range.times(), hosts: hosts.await? }))
 }
 
-fn host(name: String, buckets: &[RecordTally], range: &Range, city: fn(&str) -> Option<String>) -> Option<Host> {
+fn host(
+    name: String,
+    source: MediaSource,
+    buckets: &[RecordTally],
+    range: &Range,
+    city: fn(&str) -> Option<String>,
+) -> Option<Host> {
     let mut all = RecordTally::default();
     buckets.iter().for_each(|tally| all.merge(tally));
     let median = |sketch: &DelaySketch| sketch.quantile(0.5).map(ms);
     let column = |of: fn(&RecordTally) -> &DelaySketch| buckets.iter().map(|tally| median(of(tally))).collect();
     let start = |index: usize| range.since + index as i64 * range.step_s;
     Some(Host {
-        city: city(name.rsplit_once(':').map_or(name.as_str(), |(host, _)| host)),
+        city: city(measure::applications::host_of(&name)),
         host: name,
+        source,
         first: start(buckets.iter().position(|tally| tally.samples > 0)?),
         last: start(buckets.iter().rposition(|tally| tally.samples > 0)?),
         samples: all.samples,
         voice_ms: median(&all.app),
         tcp_ms: median(&all.connect),
         udp_ms: median(&all.udp),
+        dns_ms: median(&all.dns),
+        icmp_ms: median(&all.icmp),
         series: Series {
             samples: buckets.iter().map(|tally| tally.samples).collect(),
             voice_p50: column(|tally| &tally.app),
             tcp_p50: column(|tally| &tally.connect),
             udp_p50: column(|tally| &tally.udp),
+            dns_p50: column(|tally| &tally.dns),
+            icmp_p50: column(|tally| &tally.icmp),
         },
     })
 }

@@ -164,12 +164,20 @@ async fn applications_are_the_records_and_voice_has_its_host() {
     assert_eq!(group["app_ms"]["max"].as_f64(), Some(app[app.len() - 1] as f64 / 1e3));
 
     let media = site.get(&format!("/api/v1/view/media?worker=sfo1&{}", everything())).await.json();
-    let host = &media["hosts"][0];
-    assert_eq!(
-        (host["host"].as_str(), host["city"].as_str()),
-        (Some("c-fra04-1a2b3c4d.discord.media:8443"), Some("frankfurt"))
-    );
-    assert!(host["udp_ms"].as_f64().unwrap() > 0.0);
+    let of = |host: &str, source: &str| {
+        let hosts = media["hosts"].as_array().unwrap();
+        hosts.iter().find(|one| one["host"] == host && one["source"] == source).cloned().unwrap_or_default()
+    };
+    let given = of("c-fra04-1a2b3c4d.discord.media:8443", "voice_server_update");
+    assert_eq!(given["city"].as_str(), Some("frankfurt"));
+    assert!(given["udp_ms"].as_f64().unwrap() > 0.0 && given["icmp_ms"].is_null());
+    // What was looked up is pinged: one row, with the time the programs waited (4 to 7 ms), not the worker's own (0.9 ms).
+    let seen = of("c-fra04-1a2b3c4d.discord.media", "dns");
+    assert!((4.0..7.1).contains(&seen["dns_ms"].as_f64().unwrap()), "{seen}");
+    assert!(seen["icmp_ms"].as_f64().unwrap() > 0.0 && seen["voice_ms"].is_null());
+    let told = of("rotterdam1234.discord.media:443", "configured");
+    assert!((0.9..1.1).contains(&told["dns_ms"].as_f64().unwrap()), "{told}");
+    assert_eq!(media["hosts"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test]

@@ -281,6 +281,9 @@ fn keep(vitals: &Vitals, beat: &VoiceBeat, target: &str) {
     measured.network_us = beat.network.map(micros);
     measured.connect_us = beat.connect.map(micros);
     measured.udp_us = beat.udp.map(micros);
+    measured.icmp_us = beat.icmp.map(micros);
+    measured.dns_us = beat.dns.map(|(_, took)| micros(took));
+    measured.resolver = beat.dns.map(|(resolver, _)| resolver.to_canonical());
     match beat.app {
         Some(app) => {
             measured.app_us = Some(micros(app));

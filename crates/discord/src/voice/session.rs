@@ -1,16 +1,19 @@
 //! One stay at a voice server: WebSocket, UDP, heartbeats, and no audio. What it measures goes out as it comes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use model::Family;
+use net::icmp::EchoSocket;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::Instant;
 use tokio_websockets::{ClientBuilder, Limits, MaybeTlsStream, Message, WebSocketStream};
 use wire::discovery::{DISCOVERY_LEN, build_discovery_request, parse_discovery_response};
 
+use crate::check::dns;
 use crate::rest::connection::{Socket, connect};
 use crate::rest::{Endpoint, Trust};
 use crate::voice::frame::{self, Admission, Frame, Numbered};
@@ -21,6 +24,9 @@ type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 const OPENING: Duration = Duration::from_secs(15);
 const DISCOVERY: Duration = Duration::from_secs(1);
 const DISCOVERY_TRIES: u32 = 3;
+/// A heartbeat is not held back for longer by what is measured before it.
+const ECHO: Duration = Duration::from_secs(1);
+const LOOKUP: Duration = Duration::from_secs(2);
 const LONGEST_FRAME: usize = 1 << 20;
 /// What a server may ask for; anything else is a mistake of one of the two.
 const INTERVALS_MS: std::ops::RangeInclusive<f64> = 50.0..=300_000.0;
@@ -36,6 +42,10 @@ pub(super) struct VoiceBeat {
     pub(super) connect: Option<Duration>,
     /// IP discovery just before.
     pub(super) udp: Option<Duration>,
+    /// ICMP echo of the same server; `None` where this host may not ask, or nothing came.
+    pub(super) icmp: Option<Duration>,
+    /// Which resolver was asked for the server's name, and how long it took.
+    pub(super) dns: Option<(IpAddr, Duration)>,
 }
 
 /// How a stay ended.
@@ -63,6 +73,7 @@ pub(super) struct Session<'a> {
     connect_took: Duration,
     memory: &'a mut Memory,
     udp: Option<(UdpSocket, u32)>,
+    host: String,
 }
 
 fn broken(problem: impl std::fmt::Display) -> Left {
@@ -89,7 +100,8 @@ impl<'a> Session<'a> {
             let limits = Limits::default().max_payload_len(Some(LONGEST_FRAME));
             let builder = ClientBuilder::new().uri(&format!("{}/?v=8", endpoint.websocket())).map_err(broken)?;
             let (stream, _) = builder.limits(limits).connect_on(stream).await.map_err(broken)?;
-            let mut session = Session { admission, stream, socket, connect_took, memory, udp: None };
+            let mut session =
+                Session { admission, stream, socket, connect_took, memory, udp: None, host: endpoint.host.clone() };
             let interval = session.enter().await?;
             Ok((session, interval))
         };
@@ -243,22 +255,36 @@ impl<'a> Session<'a> {
                         told(unanswered);
                         return broken("a heartbeat was not acknowledged");
                     }
-                    let udp = self.discover().await.map(|(took, _)| took);
-                    let connect = match connect_took.take() {
-                        Some(took) => Some(took),
-                        None => crate::rest::connection::probe(self.socket.peer).await,
+                    let peer = self.socket.peer;
+                    let connected = connect_took.take();
+                    let connect = async {
+                        match connected {
+                            Some(took) => Some(took),
+                            None => crate::rest::connection::probe(peer).await,
+                        }
                     };
+                    let discovered = async { self.discover().await.map(|(took, _)| took) };
+                    let lookup = async { tokio::time::timeout(LOOKUP, dns::lookup(&self.host)).await.ok().flatten() };
+                    let (udp, connect, icmp, dns) =
+                        tokio::join!(discovered, connect, echo(peer.ip(), nonce as u16), lookup);
                     nonce += 1;
                     let text = frame::heartbeat(nonce, self.memory.sequence.unwrap_or(-1));
                     let sent = Instant::now();
                     if let Err(left) = self.send(Message::text(text)).await {
                         return left;
                     }
-                    waiting = Some(VoiceBeat { sent, app: None, network: None, connect, udp });
+                    waiting = Some(VoiceBeat { sent, app: None, network: None, connect, udp, icmp, dns });
                 }
             }
         }
     }
+}
+
+/// By an unprivileged socket, which a host may forbid; the bot's journal and posts are not slowed by the wait.
+async fn echo(to: IpAddr, sequence: u16) -> Option<Duration> {
+    let family = if to.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+    let asked = move || EchoSocket::open(family).ok()?.round_trip(to, sequence, ECHO);
+    tokio::task::spawn_blocking(asked).await.ok().flatten()
 }
 
 fn left(code: u16) -> Left {

@@ -54,6 +54,7 @@ async fn heartbeats_stand_beside_udp_and_the_network_and_are_true() {
         assert_eq!(measured.target, host);
         let network = measured.network_us.expect("TCP_INFO");
         assert!(network < measured.app_us.unwrap() && measured.udp_us.is_some() && measured.connect_us.is_some());
+        assert!(measured.icmp_us.is_some(), "loopback answers");
     }
     let main = scene.handle.user("main").unwrap();
     let seated =

@@ -3,16 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use model::{Family, Measurement, Metric, Tos, UnixNanos};
+use model::{Family, Measurement, Metric, Tos};
+use net::Clock;
 use net::icmp::EchoSocket;
 use net::tcp::{TcpOptions, TcpProbe};
-use net::{Clock, ReceiveBatch};
 
 use super::{MediaHost, OwnPorts, ask};
 
 const PATIENCE: Duration = Duration::from_secs(2);
-/// As `ping` sends.
-const DATA: [u8; 56] = [0x4e; 56];
 
 /// One echo socket for each family that allows it.
 pub(crate) struct Echoes(Vec<(Family, EchoSocket)>);
@@ -77,7 +75,9 @@ pub(super) async fn ping(
         measured.flag("no-tcp");
     }
     let echoes = echoes.clone();
-    let echoed = tokio::task::spawn_blocking(move || echoes.of(address).map(|socket| echo(socket, address, sequence)));
+    let echoed = tokio::task::spawn_blocking(move || {
+        echoes.of(address).map(|socket| socket.round_trip(address, sequence, PATIENCE))
+    });
     match echoed.await {
         Ok(Some(Some(took))) => measured.icmp_us = Some(micros(took)),
         Ok(Some(None)) => measured.flag("no-echo"),
@@ -113,30 +113,4 @@ fn connect(addresses: &[IpAddr], port: u16) -> (IpAddr, Option<Duration>) {
 fn has_route(address: IpAddr) -> bool {
     let any: IpAddr = if address.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
     std::net::UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((address, 9))).is_ok()
-}
-
-/// Round trip by the kernel's stamps, or by the clock around the calls where one is missing.
-fn echo(socket: &EchoSocket, to: IpAddr, sequence: u16) -> Option<Duration> {
-    let mut batch = ReceiveBatch::new(8, 1500);
-    let began = Clock::monotonic_ns();
-    socket.send(to, sequence, &DATA, Tos::from_byte(0), None).ok()?;
-    let left = || PATIENCE.checked_sub(Duration::from_nanos(Clock::monotonic_ns().saturating_sub(began)));
-    let mut received: Option<(u64, Option<UnixNanos>)> = None;
-    while received.is_none() {
-        let mut take = |reply: net::icmp::EchoReply<'_>| {
-            if reply.sequence == sequence && reply.from.to_canonical() == to.to_canonical() {
-                received = received.or(Some((Clock::monotonic_ns(), reply.stamp)));
-            }
-        };
-        socket.receive(&mut batch, Some(left()?), &mut take).ok()?;
-    }
-    let (ended, arrived) = received?;
-    let mut left_at = None;
-    let _ = socket.transmit_stamps(&mut |sent| {
-        if sent.sequence == sequence && sent.to.to_canonical() == to.to_canonical() {
-            left_at = Some(sent.stamp);
-        }
-    });
-    let kernel = left_at.zip(arrived).and_then(|(left, arrived)| u64::try_from(arrived.0 - left.0).ok());
-    Some(Duration::from_nanos(kernel.unwrap_or(ended.saturating_sub(began))))
 }
