@@ -207,6 +207,13 @@ pub struct Upload {
     pub watched: WatchCounts,
 }
 
+impl Upload {
+    /// Of sessions alone.
+    pub fn of(boot: BootId, batch: u64, sessions: Vec<SessionUpload>) -> Upload {
+        Upload { boot, batch, sessions, records: Vec::new(), watched: WatchCounts::default() }
+    }
+}
+
 /// What the watch of DNS could not read, since the upload before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchCounts {

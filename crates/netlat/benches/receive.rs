@@ -263,9 +263,7 @@ async fn upload(uplink: &Uplink, boot: BootId, batch: &mut u64, flows: &mut [Flo
         sessions.push(upload);
     }
     *batch += 1;
-    let body =
-        serde_json::to_vec(&Upload { boot, batch: *batch, sessions, records: Vec::new(), watched: Default::default() })
-            .expect("JSON");
+    let body = serde_json::to_vec(&Upload::of(boot, *batch, sessions)).expect("JSON");
     uplink.upload(body).await.expect("the upload");
 }
 

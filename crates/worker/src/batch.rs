@@ -14,7 +14,7 @@ pub(crate) fn uploads(boot: BootId, next: &mut u64, sessions: Vec<SessionUpload>
     let mut current = Vec::new();
     let mut room = MAX_HALVES;
     let mut finish = |sessions: Vec<SessionUpload>| {
-        let upload = Upload { boot, batch: *next, sessions, records: Vec::new(), watched: WatchCounts::default() };
+        let upload = Upload::of(boot, *next, sessions);
         *next += 1;
         uploads.push(upload);
     };
@@ -47,7 +47,7 @@ pub(crate) fn add_records(
     }
     // What is collected while much is measured is full of halves already: records go in one of their own.
     if !uploads.last().is_some_and(|upload| upload.sessions.iter().all(is_small)) {
-        let upload = Upload { boot, batch: *next, sessions: Vec::new(), records: Vec::new(), watched };
+        let upload = Upload { watched, ..Upload::of(boot, *next, Vec::new()) };
         *next += 1;
         uploads.push(upload);
     } else if let Some(last) = uploads.last_mut() {
@@ -58,8 +58,7 @@ pub(crate) fn add_records(
         if records.is_empty() {
             break;
         }
-        let upload =
-            Upload { boot, batch: *next, sessions: Vec::new(), records: Vec::new(), watched: WatchCounts::default() };
+        let upload = Upload::of(boot, *next, Vec::new());
         *next += 1;
         uploads.push(upload);
     }
@@ -105,7 +104,10 @@ fn split_off(session: &mut SessionUpload, halves: usize) -> Option<SessionUpload
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{ReceivedHalf, SampleFlags, SentHalf, SessionId, Tos, UnixNanos};
+    use model::{
+        Instrument, Measurement, Metric, ReceivedHalf, RecordId, SampleFlags, SentHalf, SessionId, Tos, UnixNanos,
+        WorkerName,
+    };
 
     fn session(id: u32, sent: u32, received: u32) -> SessionUpload {
         let mut upload = SessionUpload {
@@ -159,5 +161,29 @@ mod tests {
         for upload in &all {
             assert!(serde_json::to_vec(upload).unwrap().len() < 2 << 20, "the server takes 4 MiB");
         }
+    }
+
+    #[test]
+    fn records_ride_with_the_last_batch_or_in_ones_of_their_own_and_are_there_once() {
+        let at = UnixNanos(1_900_000_000_000_000_000);
+        let record = |counter| Record {
+            id: RecordId { worker: WorkerName::new("ams1").unwrap(), boot: BootId(1), counter },
+            instrument: Instrument { library: "x 1".into(), language: "rust".into(), version: "0".into() },
+            measured: Measurement::new(Metric::MediaPing, at),
+        };
+        let watched = WatchCounts { malformed: 3, ..WatchCounts::default() };
+        for (halves, records, expected) in [(10, 1, 1), (10, 1_201, 3), (9_000, 1, 2), (0, 0, 1)] {
+            let mut next = 1;
+            let mut all = uploads(BootId(1), &mut next, vec![session(1, halves, 0)]);
+            add_records(BootId(1), &mut next, &mut all, (1..=records).map(record).collect(), watched);
+            let counters: Vec<u64> = all.iter().flat_map(|u| &u.records).map(|record| record.id.counter).collect();
+            assert_eq!(counters, (1..=records).collect::<Vec<_>>());
+            assert_eq!((all.len(), next), (expected, expected as u64 + 1));
+            assert_eq!(all.iter().map(|upload| upload.batch).collect::<Vec<_>>(), (1..next).collect::<Vec<_>>());
+            assert_eq!(all.iter().map(|upload| upload.watched.malformed).sum::<u64>(), 3);
+        }
+        let (mut next, mut all) = (1, Vec::new());
+        add_records(BootId(1), &mut next, &mut all, Vec::new(), WatchCounts::default());
+        assert!(all.is_empty());
     }
 }

@@ -40,7 +40,7 @@ fn bleached(scene: &Scene, server: &Server, name: &str) -> Control {
             flags: SampleFlags::default(),
         });
     }
-    let upload = Upload { boot: BOOT, batch: 1, sessions: vec![told] };
+    let upload = Upload::of(BOOT, 1, vec![told]);
     control.block(control.uplink.upload(serde_json::to_vec(&upload).expect("JSON"))).expect("taken");
     control
 }

@@ -156,13 +156,7 @@ fn a_first_batch_that_comes_late_does_not_end_the_next_starts_sessions() {
             local_queue: Vec::new(),
             transfers: Vec::new(),
         };
-        let upload = Upload {
-            boot: BootId(boot),
-            batch,
-            sessions: vec![told],
-            records: Vec::new(),
-            watched: Default::default(),
-        };
+        let upload = Upload::of(BootId(boot), batch, vec![told]);
         let bytes = serde_json::to_vec(&upload).expect("JSON");
         control.block(control.uplink.upload(bytes)).expect("an answer").unknown_sessions
     };

@@ -118,7 +118,7 @@ fn a_worker_speaks_for_itself_only() {
             local_queue: Vec::new(),
             transfers: Vec::new(),
         };
-        let upload = Upload { boot: BOOT, batch, sessions: vec![told] };
+        let upload = Upload::of(BOOT, batch, vec![told]);
         let bytes = serde_json::to_vec(&upload).expect("JSON");
         control.block(control.uplink.upload(bytes)).expect("an answer")
     };
