@@ -1,7 +1,8 @@
 //! Application latency beside network latency, from records: order statistics by worker, library and metric.
 
+// A value, of core; sockets are of std.
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use model::report::{AppLatency, Application, Media, MediaSource, NetworkLatency, Overhead};
 use model::{Measurement, Metric, Record, WorkerName};
