@@ -20,8 +20,8 @@ use model::Measurement;
 use model::control::WatchCounts;
 use net::Clock;
 use net::capture::{Capture, CaptureOptions};
-use net::filter::Filter;
-use tokio::sync::mpsc;
+use net::filter::{Filter, Side};
+use tokio::sync::{Notify, mpsc};
 
 use crate::error::WorkerError;
 use crate::station::Station;
@@ -33,6 +33,10 @@ const PORT: u16 = 443;
 const TICK: Duration = Duration::from_millis(200);
 const RETIRE: Duration = Duration::from_millis(10);
 const STACK: usize = 256 * 1024;
+/// How often what could not be read is told.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two rounds of pings at least.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Sightings between two looks of the worker.
 const MOST_SIGHTINGS: usize = 256;
 /// Hosts seen in DNS that are pinged: the newest.
@@ -102,12 +106,8 @@ pub const MEDIA_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct OwnPorts(Mutex<VecDeque<(u16, Instant)>>);
 
 impl OwnPorts {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(u16, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn add(&self, port: u16) {
-        let mut ports = self.lock();
+        let mut ports = lock(&self.0);
         while ports.front().is_some_and(|(_, at)| at.elapsed() > OWN) {
             ports.pop_front();
         }
@@ -115,15 +115,18 @@ impl OwnPorts {
     }
 
     fn contains(&self, port: u16) -> bool {
-        self.lock().iter().any(|(own, at)| *own == port && at.elapsed() <= OWN)
+        lock(&self.0).iter().any(|(own, at)| *own == port && at.elapsed() <= OWN)
     }
 }
 
 /// Opens the capture of the watch; needs CAP_NET_RAW.
 pub(crate) fn open(interface: &str) -> Result<Capture, WorkerError> {
+    // On loopback every packet is seen going out and coming in; what arrives is what tcpdump shows there.
+    let is_loopback = net::interface::list()?.iter().any(|known| known.name == interface && known.loopback);
+    let side = if is_loopback { Side::Incoming } else { Side::Both };
     // Segmentation is left to the device, so that a packet may be 64 kB; a block holds some of them.
     let options = CaptureOptions {
-        filter: Filter::ports([watch::DNS_PORT..=watch::DNS_PORT]),
+        filter: Filter { side, ..Filter::ports([watch::DNS_PORT..=watch::DNS_PORT]) },
         snaplen: 65_535,
         block_size: 1 << 18,
         block_count: 4,
@@ -185,7 +188,7 @@ fn start(
                 dropped = statistics.dropped;
             }
             let counted = std::mem::take(&mut table.counts);
-            shared.counts.lock().unwrap_or_else(PoisonError::into_inner).add(&counted);
+            lock(&shared.counts).add(&counted);
         }
     };
     std::thread::Builder::new()
@@ -206,11 +209,13 @@ struct Known {
 struct Seen(HashMap<String, Known>);
 
 impl Seen {
-    fn learn(&mut self, sighting: &Measurement) {
+    /// True if it was not known before.
+    fn learn(&mut self, sighting: &Measurement) -> bool {
         // A name that does not exist is nowhere.
         if sighting.flags.iter().any(|flag| flag == "nxdomain") || sighting.target.is_empty() {
-            return;
+            return false;
         }
+        let is_new = !self.0.contains_key(&sighting.target);
         let known = self.0.entry(sighting.target.clone()).or_insert_with(|| {
             tracing::info!(host = %sighting.target, "a program of this host looked up a media host");
             Known { addresses: Vec::new(), at: Instant::now() }
@@ -226,7 +231,21 @@ impl Seen {
             let oldest = self.0.iter().min_by_key(|(_, known)| known.at).map(|(name, _)| name.clone());
             oldest.and_then(|name| self.0.remove(&name));
         }
+        is_new
     }
+
+    /// What is to be pinged, where it was seen, and whether it was asked for.
+    fn targets(&self, configured: &[MediaHost]) -> Vec<(MediaHost, Vec<IpAddr>, bool)> {
+        let told = configured.iter().map(|host| (host.clone(), Vec::new(), true));
+        let names = self.0.iter().filter(|(name, _)| configured.iter().all(|host| host.host != **name));
+        let found =
+            names.map(|(name, known)| (MediaHost { host: name.clone(), port: PORT }, known.addresses.clone(), false));
+        told.chain(found).collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Watches and pings; does not end. What is found goes to the station, which uploads it with the samples.
@@ -244,38 +263,51 @@ pub(crate) async fn run_forever(
     if let Some(Err(error)) = watched {
         return error;
     }
-    let mut seen = Seen::default();
-    let mut ticks = tokio::time::interval(config.every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut sequence = 0_u16;
-    loop {
-        tokio::select! {
-            Some(sighting) = sightings.recv() => {
-                let is_new = !seen.0.contains_key(&sighting.target);
-                seen.learn(&sighting);
-                if is_new && seen.0.contains_key(&sighting.target) {
-                    ticks.reset_immediately();
+    let seen = Mutex::new(Seen::default());
+    let news = Notify::new();
+    let take = async {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(sighting) = sightings.recv() => {
+                    if lock(&seen).learn(&sighting) {
+                        news.notify_one();
+                    }
+                    station.keep(sighting);
                 }
-                station.keep(sighting);
-            }
-            _ = ticks.tick() => {
-                let configured = config.hosts.iter().map(|host| (host.clone(), Vec::new(), true));
-                let names = seen.0.iter().filter(|(name, _)| config.hosts.iter().all(|host| host.host != **name));
-                let found = names.map(|(name, known)| {
-                    (MediaHost { host: name.clone(), port: PORT }, known.addresses.clone(), false)
-                });
-                for (host, addresses, is_configured) in configured.chain(found).collect::<Vec<_>>() {
-                    sequence = sequence.wrapping_add(1);
-                    let own = &shared.own;
-                    let pinged =
-                        ping::ping(&host, &addresses, is_configured, sequence, &echoes, own, &station.clock).await;
-                    station.keep(pinged);
+                _ = looks.tick() => {
+                    let mut counts = std::mem::take(&mut *lock(&shared.counts));
+                    counts.missed += shared.missed.swap(0, Ordering::Relaxed);
+                    station.count(&counts);
                 }
             }
         }
-        let mut counts = std::mem::take(&mut *shared.counts.lock().unwrap_or_else(PoisonError::into_inner));
-        counts.missed += shared.missed.swap(0, Ordering::Relaxed);
-        station.count(&counts);
+    };
+    let pings = async {
+        let mut ticks = tokio::time::interval(config.every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sequence = 0_u16;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = news.notified() => {}
+            }
+            // Not in the loop's head, which would keep it locked until the last ping.
+            let targets = lock(&seen).targets(&config.hosts);
+            for (host, addresses, is_configured) in targets {
+                sequence = sequence.wrapping_add(1);
+                let own = &shared.own;
+                let pinged = ping::ping(&host, &addresses, is_configured, sequence, &echoes, own, &station.clock).await;
+                station.keep(pinged);
+            }
+            // New names, as many as there may be, do not make this host ping without a pause.
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        never = take => never,
+        never = pings => never,
     }
 }
 
@@ -306,9 +338,13 @@ mod tests {
         for number in 0..100 {
             let mut sighting = Measurement::new(model::Metric::MediaDns, Clock::identity().now());
             sighting.target = format!("newark{number}.discord.media");
-            seen.learn(&sighting);
+            assert!(seen.learn(&sighting) && !seen.learn(&sighting));
         }
         assert_eq!(seen.0.len(), MOST_HOSTS);
+        let told: MediaHost = "newark99.discord.media:8443".parse().unwrap();
+        let targets = seen.targets(std::slice::from_ref(&told));
+        assert_eq!(targets.len(), MOST_HOSTS, "what was seen and configured is pinged once, as configured");
+        assert_eq!((&targets[0].0, targets[0].2), (&told, true));
         assert!(seen.0.contains_key("newark99.discord.media"));
     }
 }

@@ -108,7 +108,7 @@ impl Table {
             }
             return;
         }
-        // On loopback each packet is seen twice: the second answer finds nobody waiting.
+        // A second answer finds nobody waiting.
         if self.waiting.get(&key).is_none_or(|waiting| waiting.name != dns.name) {
             return;
         }
