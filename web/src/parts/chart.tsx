@@ -52,6 +52,7 @@ function options(props: ChartProps, width: number, onCursor: (index: number | nu
       width: line.faint ? 1 : 1.75,
       dash: DASHES[line.faint ? 2 : line.look % DASHES.length]!,
       spanGaps: false,
+      points: { filter: (u, index, shown) => (shown ? null : lone(u.data[index]!)) },
       ...(props.bars ? { paths: uPlot.paths.stepped!({ align: 1 }), fill: `${stroke}33` } : {}),
     });
   }
@@ -80,6 +81,15 @@ function options(props: ChartProps, width: number, onCursor: (index: number | nu
       ],
     },
   };
+}
+
+/** Where a value has none beside it: no line shows it, so it is a dot however little room there is. */
+function lone(values: ArrayLike<number | null | undefined>): number[] {
+  const found = [];
+  for (let at = 0; at < values.length; at++) {
+    if (values[at] != null && values[at - 1] == null && values[at + 1] == null) found.push(at);
+  }
+  return found;
 }
 
 // 24 hours, and the date where it changes: the same everywhere, whatever the browser's language.
