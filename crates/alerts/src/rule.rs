@@ -195,6 +195,8 @@ mod tests {
         let good = rule(r#"{"name":"slow","on":"application","url_env":"HOOK","above_ms":300,"metric":"rest"}"#);
         good.check().unwrap();
         assert_eq!(good.band(300.0), Band { raise: 300.0, clear: 240.0, raise_after_s: 300, clear_after_s: 600 });
+        let media = rule(r#"{"name":"far","on":"application","url_env":"HOOK","above_ms":300,"metric":"media_ping"}"#);
+        assert!(media.check().unwrap_err().to_string().contains("no application"));
         let wrong = |text: &str| rule(text).check().unwrap_err().to_string();
         assert!(wrong(r#"{"name":"a","on":"loss","url_env":"H","above_ms":3}"#).contains("above_ms does not go with"));
         assert!(wrong(r#"{"name":"a","on":"loss","url_env":"H"}"#).contains("give above_percent"));

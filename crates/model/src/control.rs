@@ -203,7 +203,7 @@ pub struct Upload {
     /// What the worker saw and measured of media hosts: `media_dns` and `media_ping` of its own name, nothing else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<Record>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "WatchCounts::is_empty")]
     pub watched: WatchCounts,
 }
 
@@ -226,6 +226,10 @@ pub struct WatchCounts {
 }
 
 impl WatchCounts {
+    pub fn is_empty(&self) -> bool {
+        *self == WatchCounts::default()
+    }
+
     pub fn add(&mut self, other: &WatchCounts) {
         self.malformed = self.malformed.saturating_add(other.malformed);
         self.given_up = self.given_up.saturating_add(other.given_up);

@@ -42,7 +42,7 @@ pub(crate) fn add_records(
     mut records: Vec<Record>,
     watched: WatchCounts,
 ) {
-    if records.is_empty() && watched == WatchCounts::default() {
+    if records.is_empty() && watched.is_empty() {
         return;
     }
     // What is collected while much is measured is full of halves already: records go in one of their own.

@@ -232,13 +232,14 @@ fn media(city: &str, index: usize, at: UnixNanos, minute: u64, noise: &mut Noise
     looked_up.flag("a");
     let ping = |target: &str, further_us: u64| {
         let mut measured = Measurement::new(Metric::MediaPing, at);
-        measured.target = format!("{target}.discord.media:443");
+        measured.target = format!("{target}.discord.media");
         measured.dns_us = Some(900 + further_us / 50);
         measured.icmp_us = Some(network_us + further_us);
         measured.connect_us = Some(network_us + further_us + 60);
         measured
     };
     let mut told = ping("rotterdam1234", 7_000);
+    told.target.push_str(":443");
     told.flag("configured");
     let instrument = Instrument { library: "netlat 0.1.0".into(), language: "rust".into(), version: "0.1.0".into() };
     let mut counter = minute * 3;

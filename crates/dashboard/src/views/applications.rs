@@ -87,6 +87,9 @@ pub(crate) async fn applications(
 ) -> Result<Json<Answer>, Refusal> {
     let worker = of.worker.as_deref().map(worker).transpose()?;
     let (alone, metric) = (worker.is_some(), of.metric);
+    if metric.is_some_and(|metric| !metric.is_application()) {
+        return Err(Refusal::bad("media_dns and media_ping are no application's latencies: see /api/v1/view/media"));
+    }
     let range = Range::with_buckets(asked, dashboard.0.parts.clock.now(), BUCKETS)?;
     let groups = dashboard.read(move |reader| {
         let query = RecordRollupQuery {

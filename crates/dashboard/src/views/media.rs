@@ -66,7 +66,6 @@ pub(crate) async fn media(
     let (range, city) = (Range::with_buckets(asked, parts.clock.now(), BUCKETS)?, parts.media_city);
     let worker = worker(&of.worker)?;
     let hosts = dashboard.read(move |reader| {
-        // The worker's pings do not say whether it was told to: a name that was looked up is pinged for that.
         let mut hosts: BTreeMap<(String, MediaSource), Vec<RecordTally>> = BTreeMap::new();
         for metric in [Metric::VoiceHeartbeat, Metric::MediaDns, Metric::MediaPing] {
             let query = RecordRollupQuery {
@@ -76,32 +75,27 @@ pub(crate) async fn media(
                 until: range.until_ns(),
                 metric: Some(metric),
             };
-            let (mut seen, mut pinged) = (Vec::new(), Vec::new());
-            reader.record_rollups(&query, &mut |rollup| match metric {
-                Metric::VoiceHeartbeat => {
-                    seen.push((rollup.place, MediaSource::VoiceServerUpdate, rollup.start, rollup.tally))
-                }
-                Metric::MediaDns => seen.push((rollup.place, MediaSource::Dns, rollup.start, rollup.tally)),
-                _ => pinged.push((rollup.place, rollup.start, rollup.tally)),
-            })?;
-            for (place, start, mut tally) in pinged {
-                let name = measure::applications::host_of(&place).to_owned();
-                let key = (name, MediaSource::Dns);
-                if hosts.contains_key(&key) {
+            let mut looked_up: Vec<String> = hosts.keys().map(|(name, _)| name.clone()).collect();
+            looked_up.sort();
+            reader.record_rollups(&query, &mut |mut rollup| {
+                let source = match metric {
+                    Metric::VoiceHeartbeat => MediaSource::VoiceServerUpdate,
+                    // What was seen is pinged by its name alone, since its port was not.
+                    Metric::MediaPing if measure::applications::host_of(&rollup.place) != rollup.place => {
+                        MediaSource::Configured
+                    }
+                    _ => MediaSource::Dns,
+                };
+                if metric == Metric::MediaPing && looked_up.binary_search(&rollup.place).is_ok() {
                     // What the programs of the host waited for is the better figure.
-                    tally.dns = DelaySketch::default();
-                    seen.push((key.0, key.1, start, tally));
-                } else {
-                    seen.push((place, MediaSource::Configured, start, tally));
+                    rollup.tally.dns = DelaySketch::default();
                 }
-            }
-            for (place, source, start, tally) in seen {
-                let buckets =
-                    hosts.entry((place, source)).or_insert_with(|| vec![RecordTally::default(); range.buckets()]);
-                if let Some(bucket) = range.bucket(start) {
-                    buckets[bucket].merge(&tally);
+                let key = (rollup.place, source);
+                let buckets = hosts.entry(key).or_insert_with(|| vec![RecordTally::default(); range.buckets()]);
+                if let Some(bucket) = range.bucket(rollup.start) {
+                    buckets[bucket].merge(&rollup.tally);
                 }
-            }
+            })?;
         }
         let mut hosts: Vec<Host> = hosts
             .into_iter()

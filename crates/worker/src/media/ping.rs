@@ -45,7 +45,8 @@ pub(super) async fn ping(
     clock: &Clock,
 ) -> Measurement {
     let mut measured = Measurement::new(Metric::MediaPing, clock.now());
-    measured.target = host.to_string();
+    // A name seen in DNS says nothing of the port: the default one stands for it, and is not told as if it were known.
+    measured.target = if configured { host.to_string() } else { host.host.clone() };
     if configured {
         measured.flag("configured");
     }
