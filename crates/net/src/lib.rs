@@ -31,7 +31,6 @@ mod own_connections;
 pub mod pacing;
 pub mod packet_io;
 pub mod process;
-pub mod resolver;
 mod sys;
 pub mod tcp;
 pub mod tcp_info;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Crates of the workspace and which of them each may use.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("wire", &[]),
     ("model", &["wire"]),
     ("measure", &["wire", "model"]),
@@ -14,12 +14,13 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("store", &["wire", "model"]),
     ("lab", &["wire", "model", "net"]),
     ("path", &["wire", "model", "measure", "net"]),
+    ("resolver", &[]),
     ("discord-emulator", &[]),
     ("dashboard", &["model", "measure", "net", "path", "store"]),
     ("alerts", &["model", "measure", "store"]),
     ("server", &["wire", "model", "measure", "net", "path", "store", "dashboard", "alerts"]),
-    ("worker", &["wire", "model", "measure", "net", "path"]),
-    ("discord", &["wire", "model", "net"]),
+    ("worker", &["wire", "model", "measure", "net", "path", "resolver"]),
+    ("discord", &["wire", "model", "net", "resolver"]),
     (
         "netlat",
         &[
@@ -41,16 +42,17 @@ const MAY_USE: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that some crates alone may use.
-const ONLY_IN: [(&str, &[&str]); 9] = [
+const ONLY_IN: [(&str, &[&str]); 10] = [
     ("rusqlite", &["store"]),
     ("parquet", &["store"]),
     ("axum", &["dashboard", "server", "discord-emulator"]),
     ("clap", &["netlat"]),
     ("reqwest", &["worker", "alerts"]),
     ("libc", &["net"]),
-    ("tokio", &["dashboard", "alerts", "server", "worker", "netlat", "discord", "discord-emulator"]),
+    ("tokio", &["resolver", "dashboard", "alerts", "server", "worker", "netlat", "discord", "discord-emulator"]),
     ("twilight-gateway", &["discord"]),
     ("davey", &["discord"]),
+    ("hickory-proto", &["resolver", "discord-emulator"]),
 ];
 
 fn direct_dependencies() -> BTreeMap<String, BTreeSet<String>> {

@@ -138,6 +138,7 @@ async fn what_makes_no_sense_is_refused_in_one_line() {
         "cities?since=0&until=99999999999999999",
         "cities?since=yesterday",
         "applications?metric=ping",
+        "applications?metric=media_dns",
     ] {
         let reply = site.get(&format!("/api/v1/view/{query}")).await;
         assert_eq!(reply.status, 400, "{query}: {}", reply.text());

@@ -1,7 +1,7 @@
 //! Where does the time go, from this host: one look at everything between a bot and Discord, each step as the application sees it
 //! beside the network time of the very connection it ran on. Needs no server, and no token but for what only a bot may ask.
 
-pub(crate) mod dns;
+mod dns;
 mod http;
 pub mod judge;
 pub mod process;

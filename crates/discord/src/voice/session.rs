@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use tokio_websockets::{ClientBuilder, Limits, MaybeTlsStream, Message, WebSocketStream};
 use wire::discovery::{DISCOVERY_LEN, build_discovery_request, parse_discovery_response};
 
-use crate::check::dns;
 use crate::rest::connection::{Socket, connect};
 use crate::rest::{Endpoint, Trust};
 use crate::voice::frame::{self, Admission, Frame, Numbered};
@@ -264,7 +263,7 @@ impl<'a> Session<'a> {
                         }
                     };
                     let discovered = async { self.discover().await.map(|(took, _)| took) };
-                    let lookup = async { tokio::time::timeout(LOOKUP, dns::lookup(&self.host)).await.ok().flatten() };
+                    let lookup = async { tokio::time::timeout(LOOKUP, lookup(&self.host)).await.ok().flatten() };
                     let (udp, connect, icmp, dns) =
                         tokio::join!(discovered, connect, echo(peer.ip(), nonce as u16), lookup);
                     nonce += 1;
@@ -278,6 +277,14 @@ impl<'a> Session<'a> {
             }
         }
     }
+}
+
+/// Which resolver answered, and after how long. `None` of an address.
+async fn lookup(host: &str) -> Option<(IpAddr, Duration)> {
+    if host == "localhost" || host.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    resolver::addresses(host, LOOKUP, &|_| {}).await.ok().map(|answer| (answer.resolver, answer.took))
 }
 
 /// By an unprivileged socket, which a host may forbid; the bot's journal and posts are not slowed by the wait.

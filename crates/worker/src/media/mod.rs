@@ -2,8 +2,6 @@
 //! `--interface`, and how far those and configured ones are, pinged every so often. What a media host's name looks like
 //! is handed in.
 
-mod ask;
-mod message;
 mod ping;
 mod stream;
 mod watch;

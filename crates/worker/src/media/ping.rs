@@ -8,8 +8,10 @@ use net::Clock;
 use net::icmp::EchoSocket;
 use net::tcp::{TcpOptions, TcpProbe};
 
-use super::{MediaHost, OwnPorts, ask};
+use super::{MediaHost, OwnPorts, watch};
 
+/// As libc waits.
+const ANSWER: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One echo socket for each family that allows it.
@@ -53,11 +55,19 @@ pub(super) async fn ping(
     let mut addresses = Vec::new();
     if let Ok(address) = host.host.parse::<IpAddr>() {
         addresses.push(address);
-    } else if let Some(answer) = ask::ask(&host.host, own).await {
-        measured.dns_us = answer.took.map(micros);
-        measured.resolver = Some(answer.resolver.to_canonical());
-        answer.words.iter().for_each(|word| measured.flag(word));
-        addresses = answer.addresses;
+    } else {
+        match resolver::addresses(&host.host, ANSWER, &|port| own.add(port)).await {
+            Ok(answer) => {
+                measured.dns_us = Some(micros(answer.took));
+                measured.resolver = Some(answer.resolver.to_canonical());
+                watch::flag_code(&mut measured, answer.code);
+                addresses = answer.addresses;
+            }
+            Err((asked, _)) => {
+                measured.resolver = Some(asked.to_canonical());
+                measured.flag("no-answer");
+            }
+        }
     }
     if addresses.is_empty() {
         // An application may have been told other things, by another resolver.

@@ -2,16 +2,14 @@
 //! asked for over TLS or HTTPS cannot be seen.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType;
 use model::control::WatchCounts;
 use model::{Measurement, Metric, UnixNanos};
 use net::Clock;
+use resolver::{Dns, RecordType, ResponseCode};
 use wire::frame::{IpPacket, protocol};
 
-use super::message::Dns;
 use super::stream::Streams;
 
 pub(super) const DNS_PORT: u16 = 53;
@@ -120,11 +118,7 @@ impl Table {
         seen.dns_us = Some(took.unsigned_abs() / 1000);
         seen.received_us = Some(model::record::micros(self.clock.stamp(at)).max(seen.at_us));
         seen.addresses = dns.addresses;
-        match dns.code {
-            ResponseCode::NoError => {}
-            ResponseCode::NXDomain => seen.flag("nxdomain"),
-            code => seen.flag(&format!("rcode-{}", u16::from(code))),
-        }
+        flag_code(&mut seen, dns.code);
         if dns.truncated {
             seen.flag("truncated");
         }
@@ -136,7 +130,7 @@ impl Table {
         seen.sent_us = Some(seen.at_us);
         // As long as names may be in DNS, and printable as names of media hosts are.
         seen.target = host.chars().filter(|c| ('!'..='~').contains(c)).take(120).collect();
-        seen.resolver = Some(unmapped(key.resolver.ip()));
+        seen.resolver = Some(key.resolver.ip().to_canonical());
         seen.flag(match key.kind {
             RecordType::A => "a",
             RecordType::AAAA => "aaaa",
@@ -176,12 +170,19 @@ impl Table {
     }
 }
 
-fn unmapped(address: IpAddr) -> IpAddr {
-    address.to_canonical()
+/// Says of a measurement what the resolver said, where that is not that all went well.
+pub(super) fn flag_code(measured: &mut Measurement, code: ResponseCode) {
+    match code {
+        ResponseCode::NoError => {}
+        ResponseCode::NXDomain => measured.flag("nxdomain"),
+        code => measured.flag(&format!("rcode-{}", u16::from(code))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn is_media(name: &str) -> bool {

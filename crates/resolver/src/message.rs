@@ -1,4 +1,4 @@
-//! One DNS message as the watch needs it. Reads as far as it can: a message that the capture cut, or that lies about its
+//! What one DNS message says. Reads as far as it can: a message that the capture cut, or that lies about its
 //! length, gives what came before.
 
 use std::net::IpAddr;
@@ -7,25 +7,26 @@ use hickory_proto::op::{Header, MessageType, Query, ResponseCode};
 use hickory_proto::rr::rdata::svcb::SvcParamValue;
 use hickory_proto::rr::{RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
-use model::record::MOST_ADDRESSES;
 
+/// Kept of one answer.
+pub const MOST_ADDRESSES: usize = 16;
 /// An honest answer has a handful; reading more is somebody else's wish to keep this host busy.
 const MOST_RECORDS: u16 = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Dns {
-    pub(super) id: u16,
-    pub(super) is_answer: bool,
+pub struct Dns {
+    pub id: u16,
+    pub is_answer: bool,
     /// Of the first question: lower case, without the last dot.
-    pub(super) name: String,
-    pub(super) kind: RecordType,
-    pub(super) code: ResponseCode,
-    pub(super) truncated: bool,
+    pub name: String,
+    pub kind: RecordType,
+    pub code: ResponseCode,
+    pub truncated: bool,
     /// Names that the answer's CNAME and HTTPS records lead to, in their order.
-    pub(super) chain: Vec<String>,
-    pub(super) addresses: Vec<IpAddr>,
+    pub chain: Vec<String>,
+    pub addresses: Vec<IpAddr>,
     /// Some of the answer could not be read.
-    pub(super) broken: bool,
+    pub broken: bool,
 }
 
 fn plain(name: &hickory_proto::rr::Name) -> String {
@@ -39,7 +40,7 @@ fn plain(name: &hickory_proto::rr::Name) -> String {
 
 impl Dns {
     /// `None`: not even header and question can be read.
-    pub(super) fn read(bytes: &[u8]) -> Option<Dns> {
+    pub fn read(bytes: &[u8]) -> Option<Dns> {
         let mut decoder = BinDecoder::new(bytes);
         let header = Header::read(&mut decoder).ok()?;
         if header.counts.queries == 0 {
@@ -70,6 +71,11 @@ impl Dns {
             }
         }
         Some(dns)
+    }
+
+    /// Whether it answers this question.
+    pub fn answers(&self, question: &Dns) -> bool {
+        self.is_answer && (self.id, self.kind, &self.name) == (question.id, question.kind, &question.name)
     }
 
     fn learn(&mut self, data: RData) {
