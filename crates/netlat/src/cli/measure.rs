@@ -17,7 +17,7 @@ pub struct JoinArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  netlat worker --join @nyc1.join --name nyc1\nThe join string is needed once; later starts use the credential in the data directory."
+    after_help = "Example:\n  netlat worker --join @nyc1.join --name nyc1\n  netlat worker --interface eth0 --media rotterdam1234.discord.media\nThe join string is needed once; later starts use the credential in the data directory."
 )]
 pub struct WorkerArgs {
     #[command(flatten)]

@@ -32,10 +32,12 @@ pub fn run(args: WorkerArgs, config: &Config) -> anyhow::Result<Outcome> {
         hosts = section.media.iter().map(read).collect::<anyhow::Result<_>>()?;
     }
     anyhow::ensure!(hosts.len() <= MOST_MEDIA, "{} media hosts are to be pinged; at most {MOST_MEDIA}", hosts.len());
-    let every = args
-        .media_every
-        .or(section.media_every_s)
-        .map_or(worker::MEDIA_EVERY, |s| Duration::from_secs(s.max(1).into()));
+    let every = args.media_every.or(section.media_every_s);
+    anyhow::ensure!(
+        every.is_none_or(|s| (1..=86_400).contains(&s)),
+        "worker.media_every_s in the configuration is not within 1 and 86400"
+    );
+    let every = every.map_or(worker::MEDIA_EVERY, |s| Duration::from_secs(s.into()));
     let media = MediaConfig { is_media_host: |name| discord::media::city(name).is_some(), hosts, every };
     let prepared = worker::prepare(WorkerConfig {
         join,
