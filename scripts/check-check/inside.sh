@@ -22,7 +22,7 @@ named() { # culprit options ...
     local culprit=$1 run
     shift
     for run in $(seq "$N"); do
-        timeout 40 "$NETLAT" check --json "$@" >found.json 2>err || { cat err >&2; return 1; }
+        timeout 40 ${NETLAT_IN:+nsenter -n -t "$NETLAT_IN" --} "$NETLAT" check --json "$@" >found.json 2>err || { cat err >&2; return 1; }
         python3 - "$culprit" "$run" "$N" <<'END' || { cat found.json >&2; return 1; }
 import json, sys
 found = json.load(open("found.json"))
@@ -61,6 +61,72 @@ fault '{"on": "rest", "effect": {"kind": "rate-limit", "scope": "global", "retry
 named rate_limited
 clear
 
+# As the bot: a message's echo and a stay in voice, and nothing of either is left behind.
+channel() { # its name
+    curl -sf "$admin/state" | python3 -c '
+import json, sys
+print(next(c["id"] for g in json.load(sys.stdin)["guilds"] for c in g["channels"] if c["name"] == sys.argv[1]))' "$1"
+}
+talk=$(channel talk)
+parlour=$(channel parlour)
+closed=$(channel closed)
+export NETLAT_DISCORD_TOKEN=$(python3 -c 'import tomllib, sys; print(tomllib.load(open(sys.argv[1], "rb"))["application"][0]["token"])' "$HERE/emulator.toml")
+N=1 named nothing --channel "$talk" --voice "$parlour"
+python3 - "$talk" <<'END'
+import json, sys, urllib.request
+found = json.load(open("found.json"))
+rows = {row["step"]: row for row in found["rows"]}
+for step in ("message_echo", "voice_connect", "voice_udp", "voice_heartbeat"):
+    row = rows[step]
+    assert row["problem"] is None and row["app_ms"]["min"] > 0, row
+assert rows["message_echo"]["samples"] == 4 and rows["message_echo"]["network_ms"] > 0, rows["message_echo"]
+assert rows["voice_heartbeat"]["samples"] == 3 and rows["voice_heartbeat"]["network_ms"] > 0, rows["voice_heartbeat"]
+assert any(row["step"] == "dns" and "discord.media" in row["target"] for row in found["rows"]), found["rows"]
+ask = lambda path: json.load(urllib.request.urlopen("http://127.0.0.1:8790" + path))
+assert ask(f"/channels/{sys.argv[1]}/messages") == [], "a message was left"
+state = ask("/state")
+assert not state["voice_connections"], state["voice_connections"]
+# The emulator's own stamps of the same messages: from the POST's arrival to the event's departure.
+exchanges = ask("/exchanges?limit=1000")["exchanges"]
+posts = [e for e in exchanges if e["kind"] == "rest" and e["name"].startswith("POST") and e["subject"]]
+truth = []
+for post in posts:
+    events = [e for e in exchanges if e["kind"] == "dispatch" and e["name"] == "MESSAGE_CREATE" and e["subject"] == post["subject"]]
+    assert len(events) == 1, (post, events)
+    truth.append((events[0]["sent_ns"] - post["received_ns"]) / 1e6)
+truth.sort()
+print(f"message echo: {rows['message_echo']['app_ms']['p50']:.2f} ms, the emulator's own stamps {truth[(len(truth) - 1) // 2]:.2f} ms")
+END
+fault '{"on": "gateway", "event": "MESSAGE_CREATE", "delay_ms": 950}'
+named messages --channel "$talk"
+clear
+fault '{"on": "rest", "delay_ms": 700}'
+named rest --channel "$talk"
+clear
+fault '{"on": "gateway", "event": "HEARTBEAT_ACK", "delay_ms": 480}'
+named gateway --channel "$talk"
+clear
+fault '{"on": "rest", "route": "POST /channels/{channel_id}/messages", "effect": {"kind": "rate-limit", "scope": "user", "retry_after_ms": 2000}}'
+N=1 named rate_limited --channel "$talk"
+clear
+fault '{"on": "voice", "event": "HEARTBEAT_ACK", "delay_ms": 600}'
+named voice --voice "$parlour"
+clear
+fault '{"on": "udp", "effect": {"kind": "drop"}}'
+N=1 named route --voice "$parlour"
+clear
+fault '{"on": "gateway", "event": "MESSAGE_CREATE", "effect": {"kind": "drop"}}'
+N=1 named messages --channel "$talk"
+clear
+fault '{"on": "voice", "effect": {"kind": "refuse-dave"}}'
+N=1 named nothing --voice "$parlour"
+clear
+N=1 named messages --channel "$closed"
+N=1 named messages --channel "$parlour"
+N=1 named voice --voice "$talk"
+curl -sf "$admin/channels/$talk/messages" | grep -qx '\[\]' || { echo "check-check: a message was left" >&2; exit 1; }
+unset NETLAT_DISCORD_TOKEN
+
 # A slow network: another Discord, behind a delay line of 75 ms each way.
 unshare -n sleep 1000 &
 middle=$!
@@ -94,6 +160,36 @@ done
 cp resolv.conf near.conf
 echo 'nameserver 10.9.0.2' >resolv.conf
 SSL_CERT_FILE=$WORK/distant.pem named route || { cat relay.log distant.log >&2; in_distant ip addr >&2; in_middle ip addr >&2; exit 1; }
+cat near.conf >resolv.conf
+
+# A host without IPv4: a Discord of IPv6, and one whose names have IPv4 addresses only.
+unshare -n sleep 1000 &
+six=$!
+in_six() { nsenter -n -t "$six" -- "$@"; }
+until [ "$(readlink "/proc/$six/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
+in_six ip link set lo up
+in_six ip addr del 127.0.0.1/8 dev lo
+emulate_six() { # addresses of its names
+    sed -e 's/127.0.0.1:443/[::1]:443/; s/127.0.0.1:53/[::1]:53/; s/127.0.0.1:8443/[::1]:8443/; s/127.0.0.1:8790/[::1]:8790/; s/ca.pem/six.pem/' \
+        -e "s/^\[limits\]/[dns]\n$1\n\n&/" "$HERE/emulator.toml" >six.toml
+    rm -f six.pem
+    (exec nsenter -n -t "$six" -- "$NETLAT" emulate discord --config six.toml 2>six.log) &
+    emulator_six=$!
+    for _ in $(seq 100); do
+        [ -s six.pem ] && in_six curl -s 'http://[::1]:8790/state' >/dev/null && return
+        sleep 0.1
+    done
+    cat six.log >&2
+    return 1
+}
+echo 'nameserver ::1' >resolv.conf
+emulate_six 'a = []\naaaa = ["::1"]'
+NETLAT_IN=$six SSL_CERT_FILE=$WORK/six.pem N=1 named nothing
+kill "$emulator_six" && wait "$emulator_six" 2>/dev/null || true
+emulate_six 'a = ["192.0.2.1"]\naaaa = []'
+NETLAT_IN=$six SSL_CERT_FILE=$WORK/six.pem N=1 named route
+grep -q 'IPv4 addresses only and this host has no route' found.json || { cat found.json >&2; exit 1; }
+kill "$emulator_six" "$six"
 cat near.conf >resolv.conf
 
 # A real bot, in Python: as it should be, then with its event loop blocked while messages come for it.
@@ -161,6 +257,8 @@ says() { # words options ...
 says "no running process is called 'no-such-bot'" --pid no-such-bot
 says "there is no process 999999999" --pid 999999999
 says "is no address of Discord" --api nonsense
+says "only a bot may do that" --channel "$talk"
+NETLAT_DISCORD_TOKEN=MTQwMDAwMDAwMDAwMDAwMDAwMQ.emulated.token-of-bot says "identifies a day" --voice "$parlour" --watch 60
 # A name that does not resolve, a port where nobody listens, a certificate of somebody else, a proxy.
 seen() { # words options ...
     local words=$1

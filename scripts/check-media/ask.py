@@ -1,5 +1,5 @@
 """Real clients ask for media hosts and others; then packets that no client would send."""
-import os, random, socket, struct, subprocess, sys
+import random, socket, struct, subprocess, sys, time
 
 chromium = sys.argv[1]
 
@@ -22,6 +22,9 @@ for name in [
     "www.example.org",
 ]:
     glibc(name)
+# The first three seconds the watch knows no port of it, and tries the usual one.
+glibc("oregon5.discord.media")
+glibc("six3.discord.media")
 # c-ares, with its own sockets.
 node = "const d=require('dns').promises;(async()=>{for(const n of ['slow-8.discord.media','rotterdam1234.discord.media'])for(const t of ['A','AAAA'])await d.resolve(n,t).catch(()=>{})})()"
 subprocess.run(["node", "-e", node], check=True, timeout=60)
@@ -31,6 +34,9 @@ subprocess.run(
      "--enable-features=AsyncDns,UseDnsHttpsSvcb", "--timeout=8000", "--dump-dom", "https://c-fra03-0badcafe.discord.media/"],
     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
 )
+time.sleep(3)
+# A voice client, which connects to the port that the gateway told it.
+socket.create_connection(("oregon5.discord.media", 2053)).close()
 
 # What no client sends: from port 53 to the resolver's clients and back, UDP and TCP.
 random.seed(7)

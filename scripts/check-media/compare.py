@@ -50,7 +50,7 @@ for key in ours:
     if key not in told:
         problems.append(f"{key}: tcpdump has none")
 names = {key[0] for key in ours}
-for name in ["newark123", "slow-7", "slow-8", "rotterdam1234", "big1", "c-ams08-44aff7ca", "nosuch1", "c-fra03-0badcafe"]:
+for name in ["newark123", "slow-7", "slow-8", "rotterdam1234", "big1", "c-ams08-44aff7ca", "nosuch1", "c-fra03-0badcafe", "oregon5", "six3"]:
     if name + ".discord.media" not in names:
         problems.append(f"{name} was not seen")
 if names & (own | {"latency.discord.media", "www.example.org"}):
@@ -78,6 +78,16 @@ if not nowhere or not all("no-address" in r["flags"] for r in nowhere):
     problems.append(f"pings of what has no address: {nowhere[:1]}")
 if not any(r["target"] == "rotterdam1234.discord.media" and r["icmp_us"] and r["connect_us"] for r in pings):
     problems.append("what was seen is not pinged")
+# Its port is that of the client's connection, and the worker's own ones taught it nothing.
+oregon = sorted((r for r in pings if r["target"] == "oregon5.discord.media"), key=lambda r: r["at_us"])
+ports = [next((f for f in r["flags"] if f.startswith("port-")), None) for r in oregon]
+if set(ports) != {None, "port-2053"} or ports != sorted(ports, key=bool):
+    problems.append(f"ports of oregon5: {ports}")
+if any(r["connect_us"] for r, port in zip(oregon, ports) if port is None) or not any(r["connect_us"] for r, port in zip(oregon, ports) if port):
+    problems.append(f"connects to oregon5: {oregon}")
+six = [r for r in pings if r["target"] == "six3.discord.media"]
+if not six or not all(r["connect_us"] and r["icmp_us"] and r["addresses"] == ["::1"] for r in six[:1]):
+    problems.append(f"pings of a host with IPv6 only: {six[:1]}")
 bare = [r for r in pings if r["worker"] == "bare1"]
 if not bare or not all(r["connect_us"] and "no-icmp" in r["flags"] and not r.get("icmp_us") for r in bare):
     problems.append(f"pings without the right: {bare[:1]}")

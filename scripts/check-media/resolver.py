@@ -1,6 +1,7 @@
 """A resolver on 127.0.0.53, UDP and TCP. What it answers, and after how long, is in the name asked for:
-slow*: after 120 ms; big*: truncated over UDP, 60 kB over TCP; alias*: by a CNAME; dead*: never; no*: NXDOMAIN.
-And a media host on 127.0.0.9: TCP 443 and 444."""
+slow*: after 120 ms; big*: truncated over UDP, 60 kB over TCP; alias*: by a CNAME; dead*: never; no*: NXDOMAIN; oregon*: 127.0.0.10;
+six*: ::1 and no IPv4.
+And media hosts: on 127.0.0.9 TCP 443 and 444, on 127.0.0.10 TCP 2053, on ::1 TCP 443."""
 import socket, struct, sys, threading, time
 
 A, CNAME, AAAA, HTTPS = 1, 5, 28, 65
@@ -35,8 +36,11 @@ def answer(query, tcp):
         if low.startswith("alias"):
             owner = "c-ams08-44aff7ca.discord.media"
             records.append(record(name, CNAME, name_bytes(owner)))
-        if kind == A:
-            records.append(record(owner, A, ADDRESS))
+        if low.startswith("six"):
+            if kind == AAAA:
+                records.append(record(owner, AAAA, socket.inet_pton(socket.AF_INET6, "::1")))
+        elif kind == A:
+            records.append(record(owner, A, socket.inet_aton("127.0.0.10") if low.startswith("oregon") else ADDRESS))
             if low.startswith("big") and tcp:
                 records += [record(owner, 16, bytes([250]) + b"x" * 250) for _ in range(200)]
         elif kind == HTTPS:
@@ -86,7 +90,7 @@ def tcp_server(sock):
 
 
 def listener(address):
-    sock = socket.socket()
+    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(address)
     sock.listen(50)
@@ -97,7 +101,7 @@ udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.bind(("127.0.0.53", 53))
 threading.Thread(target=udp_server, args=(udp,), daemon=True).start()
 threading.Thread(target=tcp_server, args=(listener(("127.0.0.53", 53)),), daemon=True).start()
-hosts = [listener(("127.0.0.9", 443)), listener(("127.0.0.9", 444))]
+hosts = [listener(("127.0.0.9", 443)), listener(("127.0.0.9", 444)), listener(("127.0.0.10", 2053)), listener(("::1", 443))]
 print("ready", flush=True)
 while True:
     time.sleep(3600)

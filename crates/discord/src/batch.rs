@@ -157,7 +157,8 @@ fn line(records: &[&Record]) -> String {
         }
         separator = ", ";
     }
-    let silent = records.iter().filter(|record| record.measured.app_us.is_none()).count();
+    let silent = |record: &&&Record| record.measured.metric.is_application() && record.measured.app_us.is_none();
+    let silent = records.iter().filter(silent).count();
     if silent > 0 {
         let _ = write!(line, "{separator}{silent} without an answer");
     }

@@ -14,6 +14,7 @@ use crate::gateway::Beat;
 use crate::recorder::{Recorder, lock};
 use crate::rest::{Call, Rest, RestError};
 use crate::snowflake::Snowflake;
+use crate::voice::VoiceHost;
 
 /// How often what is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Pace {
     pub connect: Duration,
     /// How long a bot that shares its account keeps the voice seat.
     pub voice_lease: Duration,
+    /// Between pings of the last voice server while the bot is not in voice.
+    pub media: Duration,
 }
 
 impl Default for Pace {
@@ -36,6 +39,7 @@ impl Default for Pace {
             post: Duration::from_secs(60),
             connect: Duration::from_secs(30),
             voice_lease: Duration::from_secs(120),
+            media: Duration::from_secs(60),
         }
     }
 }
@@ -52,6 +56,8 @@ pub(crate) struct Vitals {
     pub(crate) gateway_target: String,
     /// Far ends for own connects: the API's and the gateway's.
     pub(crate) peers: Mutex<[Option<SocketAddr>; 2]>,
+    /// The voice server that Discord named last.
+    pub(crate) voice_server: Mutex<Option<VoiceHost>>,
 }
 
 const REST_TARGET: &str = "GET /channels/{}";

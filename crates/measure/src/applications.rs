@@ -101,6 +101,10 @@ impl Applications {
         let measured = &record.measured;
         let source = match measured.metric {
             Metric::VoiceHeartbeat => Some(MediaSource::VoiceServerUpdate),
+            // A bot pings on where it was in voice.
+            Metric::MediaPing if !model::record::is_worker(&record.instrument.library) => {
+                Some(MediaSource::VoiceServerUpdate)
+            }
             Metric::MediaPing if measured.flags.iter().any(|flag| flag == "configured") => {
                 Some(MediaSource::Configured)
             }

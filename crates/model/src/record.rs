@@ -263,6 +263,14 @@ impl Record {
     }
 }
 
+/// What a worker calls itself in what it measures; bots are of other libraries.
+pub const WORKER_LIBRARY: &str = concat!("netlat ", env!("CARGO_PKG_VERSION"));
+
+/// Whether a worker measured it, of whatever version.
+pub fn is_worker(library: &str) -> bool {
+    library.starts_with("netlat ")
+}
+
 /// Whole microseconds, rounded down.
 pub fn micros(at: UnixNanos) -> i64 {
     at.0.div_euclid(1000)

@@ -15,6 +15,8 @@ pub struct Filter {
     pub icmp: bool,
     /// UDP and TCP ports, of the source or of the destination; empty: all.
     pub ports: Vec<RangeInclusive<u16>>,
+    /// Besides `ports`: TCP segments that accept a connection (SYN and ACK), whatever theirs are. Needs `tcp`.
+    pub accepts: bool,
     pub side: Side,
 }
 
@@ -33,6 +35,7 @@ pub(crate) const RANGES_MAX: usize = 300;
 const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
 const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
 const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+const LOAD_BYTE_BEHIND_X: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
 const LOAD_HALF_BEHIND_X: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
 const X_IS_IPV4_HEADER_LEN: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
 const X_IS: u32 = libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM;
@@ -41,6 +44,11 @@ const AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
 const ABOVE: u32 = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K;
 const ANY_BIT: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
 const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+
+/// Of a TCP header (RFC 9293 section 3.1).
+const TCP_FLAGS: u32 = 13;
+const SYN: u32 = 0x02;
+const ACK: u32 = 0x10;
 
 /// An offset below this one names something the kernel knows about the packet instead of a byte of it.
 const fn known(what: libc::c_int) -> u32 {
@@ -84,6 +92,7 @@ impl Filter {
         program.push(statement(LOAD_BYTE, 9));
         self.protocols(libc::IPPROTO_ICMP, pass, &mut program);
         program.push(statement(X_IS_IPV4_HEADER_LEN, 0));
+        self.accept_test(9, pass, &mut program);
         self.port_tests(pass, &mut program);
         program
     }
@@ -92,6 +101,7 @@ impl Filter {
         let mut program = vec![statement(LOAD_BYTE, 6)];
         self.protocols(libc::IPPROTO_ICMPV6, pass, &mut program);
         program.push(statement(X_IS, 40));
+        self.accept_test(6, pass, &mut program);
         self.port_tests(pass, &mut program);
         program
     }
@@ -111,6 +121,21 @@ impl Filter {
             program.push(jump(EQUAL, *protocol, (with_ports.len() - i) as u8, 0));
         }
         program.push(statement(RETURN, 0));
+    }
+
+    /// With the transport header's offset in X; `protocol` is the offset of its number.
+    fn accept_test(&self, protocol: u32, pass: &[sock_filter], program: &mut Vec<sock_filter>) {
+        if !self.accepts {
+            return;
+        }
+        program.extend([
+            statement(LOAD_BYTE, protocol),
+            jump(EQUAL, libc::IPPROTO_TCP as u32, 0, 3 + pass.len() as u8),
+            statement(LOAD_BYTE_BEHIND_X, TCP_FLAGS),
+            jump(ANY_BIT, SYN, 0, 1 + pass.len() as u8),
+            jump(ANY_BIT, ACK, 0, pass.len() as u8),
+        ]);
+        program.extend_from_slice(pass);
     }
 
     /// With the transport header's offset in X.

@@ -145,11 +145,16 @@ fn filters_pass_what_they_say() {
         let source = Filter { udp: true, ports: vec![6999..=7000], side: incoming, ..Filter::default() };
         assert_eq!(passing(source).len(), 4);
         let many = (0..300u16).map(|i| 8001 + 3 * i..=8002 + 3 * i).collect();
-        let many = Filter { udp: true, tcp: true, icmp: true, ports: many, side: Side::Outgoing };
+        let many = Filter { udp: true, tcp: true, icmp: true, ports: many, side: Side::Outgoing, ..Filter::default() };
         assert_eq!(passing(many), ["out icmp4", "out icmp6"]);
         let both = Filter { udp: true, ports: vec![8000..=8000], ..Filter::default() };
         assert_eq!(passing(both), ["in udp4 8000", "in udp6 8000", "out udp4 8000", "out udp6 8000"]);
         assert!(passing(Filter::default()).is_empty());
+        // Whoever accepts a connection, and the port asked for besides.
+        let accepts = Filter { accepts: true, side: incoming, ..Filter::ports([8000..=8000]) };
+        let (udp, tcp) =
+            (["in udp4 8000", "in udp6 8000"], ["in tcp4 8000", "in tcp4 9000", "in tcp6 8000", "in tcp6 9000"]);
+        assert_eq!(passing(accepts), [&tcp[..], &udp[..]].concat());
     });
 }
 

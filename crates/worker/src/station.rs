@@ -139,7 +139,7 @@ impl Station {
             spool: Mutex::new(spool),
             collected: Mutex::new(Collected { next_batch: 1, ..Collected::default() }),
             instrument: Instrument {
-                library: concat!("netlat ", env!("CARGO_PKG_VERSION")).to_owned(),
+                library: model::record::WORKER_LIBRARY.to_owned(),
                 language: "rust".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },

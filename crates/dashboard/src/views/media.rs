@@ -80,13 +80,18 @@ pub(crate) async fn media(
             reader.record_rollups(&query, &mut |mut rollup| {
                 let source = match metric {
                     Metric::VoiceHeartbeat => MediaSource::VoiceServerUpdate,
+                    // A bot pings on where it was in voice.
+                    Metric::MediaPing if !model::record::is_worker(&rollup.library) => MediaSource::VoiceServerUpdate,
                     // What was seen is pinged by its name alone, since its port was not.
                     Metric::MediaPing if measure::applications::host_of(&rollup.place) != rollup.place => {
                         MediaSource::Configured
                     }
                     _ => MediaSource::Dns,
                 };
-                if metric == Metric::MediaPing && looked_up.binary_search(&rollup.place).is_ok() {
+                if metric == Metric::MediaPing
+                    && source == MediaSource::Dns
+                    && looked_up.binary_search(&rollup.place).is_ok()
+                {
                     // What the programs of the host waited for is the better figure.
                     rollup.tally.dns = DelaySketch::default();
                 }

@@ -1,11 +1,13 @@
 //! Where does the time go, from this host: one look at everything between a bot and Discord, each step as the application sees it
 //! beside the network time of the very connection it ran on. Needs no server, and no token but for what only a bot may ask.
 
+mod bot;
 mod dns;
 mod http;
 pub mod judge;
 pub mod process;
 mod socket;
+mod voice;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,9 +20,12 @@ pub use process::{Looks, Watched};
 
 use crate::rest::{Endpoint, Trust};
 use crate::secret::Token;
+use crate::snowflake::Snowflake;
 
 /// REST and the gateway each, whatever hangs; with at most six seconds of DNS before them all of it is over in half a minute.
 const PART: Duration = Duration::from_secs(11);
+/// What only a bot may ask gets what is left of this.
+const WHOLE: Duration = Duration::from_secs(27);
 
 /// What to look at.
 pub struct CheckConfig {
@@ -29,6 +34,10 @@ pub struct CheckConfig {
     pub trust: Trust,
     /// With a token REST is asked as the bot: its own limits show.
     pub token: Option<Token>,
+    /// With a token: posts messages into this text channel, to time their echo, and deletes them again.
+    pub channel: Option<Snowflake>,
+    /// With a token: enters this voice channel for some seconds.
+    pub voice: Option<Snowflake>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -40,6 +49,11 @@ pub enum Step {
     Rest,
     GatewayHello,
     GatewayHeartbeat,
+    MessageEcho,
+    VoiceConnect,
+    VoiceIcmp,
+    VoiceUdp,
+    VoiceHeartbeat,
 }
 
 impl Step {
@@ -51,6 +65,11 @@ impl Step {
             Step::Rest => "REST, first byte",
             Step::GatewayHello => "gateway, hello",
             Step::GatewayHeartbeat => "gateway, heartbeat",
+            Step::MessageEcho => "message echo",
+            Step::VoiceConnect => "voice, TCP connect",
+            Step::VoiceIcmp => "voice, ICMP echo",
+            Step::VoiceUdp => "voice, IP discovery",
+            Step::VoiceHeartbeat => "voice, heartbeat",
         }
     }
 }
@@ -142,15 +161,21 @@ pub async fn run(config: &CheckConfig, watched: Option<Watched>, progress: &mut 
     rows.extend(dns::ask(&hosts, &mut notes).await);
     progress("connecting to REST");
     let before = rows.len();
-    let rest = http::rest(config, &mut rows, &mut known, &mut notes);
-    if tokio::time::timeout(PART, rest).await.is_err() {
+    let rest = tokio::time::timeout(PART, http::rest(config, &mut rows, &mut known, &mut notes)).await;
+    if rest.is_err() {
         cut_off(&mut rows, before, Step::Rest, &config.api);
     }
     progress("connecting to the gateway");
     let before = rows.len();
-    let gateway = socket::gateway(config, &mut rows, &mut known);
-    if tokio::time::timeout(PART, gateway).await.is_err() {
+    let gateway = tokio::time::timeout(PART, socket::gateway(config, &mut rows, &mut known)).await;
+    if gateway.is_err() {
         cut_off(&mut rows, before, Step::GatewayHeartbeat, &config.gateway);
+    }
+    let (rest, gateway) = (rest.ok().flatten(), gateway.ok().flatten());
+    if config.channel.is_some() || config.voice.is_some() {
+        bot::ask(config, (rest, gateway), begun + WHOLE, (&mut rows, &mut notes), progress).await;
+    } else if let Some(gateway) = gateway {
+        gateway.close().await;
     }
     let process = match watching {
         None => None,

@@ -23,7 +23,7 @@ pub enum Event {
 
 /// A frame as far as this crate reads it.
 #[derive(Clone, Debug)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     Hello {
         heartbeat_interval_ms: u64,
     },
@@ -48,7 +48,7 @@ struct Raw<'a> {
     d: Option<&'a RawValue>,
 }
 
-pub(super) fn read(text: &str) -> Frame {
+pub(crate) fn read(text: &str) -> Frame {
     let Ok(raw) = serde_json::from_str::<Raw<'_>>(text) else { return Frame::Unreadable("frame") };
     let data = raw.d.map_or("null", RawValue::get);
     match raw.op {

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use twilight_gateway::{ConfigBuilder, Intents, Message as GatewayMessage, MessageSender, Shard, ShardId};
 
 pub use event::Event;
+pub(crate) use event::{Frame, read};
 
-use crate::gateway::event::Frame;
 use crate::gateway::socket::Sockets;
 use crate::rest::Endpoint;
 use crate::secret::Token;
@@ -167,7 +167,7 @@ impl Gateway {
     }
 
     fn read(&mut self, text: &str, at: Instant, received_at: UnixNanos) -> Option<Signal> {
-        match event::read(text) {
+        match read(text) {
             Frame::Hello { heartbeat_interval_ms } => {
                 self.interval = Duration::from_millis(heartbeat_interval_ms);
                 self.began = Some(at);

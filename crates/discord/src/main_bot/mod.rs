@@ -69,6 +69,7 @@ pub async fn run(config: MainBotConfig, shutdown: impl Future<Output = ()>) -> R
         ended = bot.tell_forever() => Some(ended),
         () = stay_in_voice(started.voice.as_mut(), &bot.vitals) => None,
         () = bot.vitals.connect_forever() => None,
+        () = crate::voice::ping_forever(&bot.vitals) => None,
         () = bot.vitals.recorder.stalls.watch() => None,
         () = &mut shutdown => None,
     };

@@ -70,6 +70,7 @@ pub(super) async fn start(config: MainBotConfig, trust: Trust) -> Result<Started
         gateway_target: target,
         settings: Mutex::default(),
         peers: Mutex::default(),
+        voice_server: Mutex::default(),
     };
     let echoes = Mutex::new(Echoes::default());
     let bot = Arc::new(MainBot {

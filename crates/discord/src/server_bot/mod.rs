@@ -159,6 +159,7 @@ async fn start(config: ServerBotConfig, trust: Trust) -> Result<(Arc<ServerBot>,
         channel: place.control,
         gateway_target: target,
         peers: Mutex::default(),
+        voice_server: Mutex::default(),
     };
     vitals.look_at_clock().await;
     let commands = tokio::sync::Semaphore::new(MOST_COMMANDS);

@@ -102,7 +102,7 @@ pub(super) fn read_binary(bytes: &[u8]) -> Numbered {
 
 /// Who joins, and with what.
 #[derive(Clone)]
-pub(super) struct Admission {
+pub(crate) struct Admission {
     pub(super) guild: Snowflake,
     pub(super) channel: Snowflake,
     pub(super) user: Snowflake,
@@ -149,7 +149,7 @@ pub(super) fn key_package(package: &[u8]) -> Vec<u8> {
 }
 
 /// The gateway's op 4: enter a channel, or leave (`None`).
-pub(super) fn voice_state(guild: Snowflake, channel: Option<Snowflake>) -> String {
+pub(crate) fn voice_state(guild: Snowflake, channel: Option<Snowflake>) -> String {
     let d = json!({ "guild_id": guild, "channel_id": channel, "self_mute": true, "self_deaf": true });
     json!({ "op": 4, "d": d }).to_string()
 }

@@ -1,7 +1,10 @@
 //! Voice, for measuring only: enters a channel, stays without a sound, and times the voice gateway's heartbeats and IP
 //! discovery to the server that Discord chose.
 
+mod admission;
 mod frame;
+mod glance;
+mod reach;
 mod session;
 
 use std::time::Duration;
@@ -16,20 +19,15 @@ use crate::recorder::{lock, micros, stamps};
 use crate::rest::{Endpoint, Trust};
 use crate::snowflake::Snowflake;
 use crate::turns::Want;
-use crate::types::{VoiceServer, VoiceState};
 use crate::vitals::Vitals;
-use crate::voice::frame::{Admission, voice_state};
-use crate::voice::session::{Left, Memory, Session, VoiceBeat};
-
-/// Where to stay.
-#[derive(Clone, Debug)]
-pub(crate) struct Seat {
-    pub(crate) guild: Snowflake,
-    pub(crate) channel: Snowflake,
-    pub(crate) me: Snowflake,
-    /// Voice servers speak TLS; an emulator on loopback that is spoken to in clear text does so here as well.
-    pub(crate) tls: bool,
-}
+use crate::voice::admission::Moved;
+pub(crate) use crate::voice::admission::{Known, Seat};
+use crate::voice::frame::Admission;
+pub(crate) use crate::voice::frame::voice_state;
+pub(crate) use crate::voice::glance::glance;
+pub(crate) use crate::voice::reach::{VoiceHost, ping_forever};
+pub(crate) use crate::voice::session::{Left, VoiceBeat};
+use crate::voice::session::{Memory, Session};
 
 /// Discord answers op 4 within this, or looks for a server for longer and says so with a null endpoint.
 const ADMISSION: Duration = Duration::from_secs(60);
@@ -144,6 +142,12 @@ impl Voice {
         loop {
             let (admission, endpoint, target) = self.admission(&mut known).await?;
             tracing::info!(server = %target, "in voice");
+            *lock(&vitals.voice_server) = Some(VoiceHost {
+                endpoint: endpoint.clone(),
+                target: target.clone(),
+                named: Instant::now(),
+                beaten: None,
+            });
             let at_server = at_server(vitals, &self.trust, &endpoint, &admission, &target);
             let moved = tokio::select! {
                 left = at_server => return Err(left),
@@ -162,55 +166,14 @@ impl Voice {
     async fn admission(&mut self, known: &mut Known) -> Result<(Admission, Endpoint, String), Left> {
         let both = async {
             loop {
-                if let Known { session_id: Some(session_id), server: Some(server) } = &known
-                    && let Some(endpoint) = &server.endpoint
-                {
-                    return Some((session_id.clone(), server.token.clone(), endpoint.clone()));
+                if let Some(found) = known.admission(&self.seat) {
+                    return Some(found);
                 }
                 known.learn(self.events.recv().await?, &self.seat);
             }
         };
         let found = tokio::time::timeout(ADMISSION, both).await.ok().flatten();
-        let Some((session_id, token, target)) = found else {
-            return Err(Left::Broken("Discord gave no voice server".to_owned()));
-        };
-        let scheme = if self.seat.tls { "wss" } else { "ws" };
-        let endpoint = format!("{scheme}://{target}").parse().map_err(|error| Left::Broken(format!("{error}")))?;
-        let admission =
-            Admission { guild: self.seat.guild, channel: self.seat.channel, user: self.seat.me, session_id, token };
-        let target: String = target.chars().filter(|c| (' '..='~').contains(c)).take(120).collect();
-        Ok((admission, endpoint, target))
-    }
-}
-
-/// What the gateway said of this stay.
-#[derive(Default)]
-struct Known {
-    session_id: Option<String>,
-    server: Option<VoiceServer>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moved {
-    ToAnotherServer,
-    Out,
-}
-
-impl Known {
-    fn learn(&mut self, event: Event, seat: &Seat) -> Option<Moved> {
-        match event {
-            Event::VoiceStateUpdate(state) if seat.is_mine(&state) => {
-                let is_here = state.channel_id == Some(seat.channel);
-                self.session_id = is_here.then_some(state.session_id);
-                (!is_here).then_some(Moved::Out)
-            }
-            // A null endpoint: Discord is still looking for a server, another update follows.
-            Event::VoiceServerUpdate(update) if update.guild_id == seat.guild => {
-                self.server = Some(*update);
-                Some(Moved::ToAnotherServer)
-            }
-            _ => None,
-        }
+        found.unwrap_or_else(|| Err(Left::Broken("Discord gave no voice server".to_owned())))
     }
 }
 
@@ -239,12 +202,6 @@ async fn at_server(vitals: &Vitals, trust: &Trust, endpoint: &Endpoint, admissio
             }
             left => return left,
         }
-    }
-}
-
-impl Seat {
-    fn is_mine(&self, state: &VoiceState) -> bool {
-        state.user_id == self.me && state.guild_id.is_none_or(|guild| guild == self.guild)
     }
 }
 
@@ -286,6 +243,9 @@ fn keep(vitals: &Vitals, beat: &VoiceBeat, target: &str) {
     measured.resolver = beat.dns.map(|(resolver, _)| resolver.to_canonical());
     match beat.app {
         Some(app) => {
+            if let Some(host) = &mut *lock(&vitals.voice_server) {
+                host.beaten = Some(Instant::now());
+            }
             measured.app_us = Some(micros(app));
             let received = sent_at.plus(i64::try_from(app.as_nanos()).unwrap_or_default());
             stamps(&mut measured, sent_at, received);

@@ -5,8 +5,6 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use model::Family;
-use net::icmp::EchoSocket;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::Instant;
@@ -16,6 +14,7 @@ use wire::discovery::{DISCOVERY_LEN, build_discovery_request, parse_discovery_re
 use crate::rest::connection::{Socket, connect};
 use crate::rest::{Endpoint, Trust};
 use crate::voice::frame::{self, Admission, Frame, Numbered};
+use crate::voice::reach;
 
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -23,33 +22,30 @@ type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 const OPENING: Duration = Duration::from_secs(15);
 const DISCOVERY: Duration = Duration::from_secs(1);
 const DISCOVERY_TRIES: u32 = 3;
-/// A heartbeat is not held back for longer by what is measured before it.
-const ECHO: Duration = Duration::from_secs(1);
-const LOOKUP: Duration = Duration::from_secs(2);
 const LONGEST_FRAME: usize = 1 << 20;
 /// What a server may ask for; anything else is a mistake of one of the two.
 const INTERVALS_MS: std::ops::RangeInclusive<f64> = 50.0..=300_000.0;
 
 /// One voice heartbeat.
 #[derive(Clone, Debug)]
-pub(super) struct VoiceBeat {
-    pub(super) sent: Instant,
+pub(crate) struct VoiceBeat {
+    pub(crate) sent: Instant,
     /// `None`: it was not acknowledged.
-    pub(super) app: Option<Duration>,
-    pub(super) network: Option<Duration>,
+    pub(crate) app: Option<Duration>,
+    pub(crate) network: Option<Duration>,
     /// A TCP connect to the same server just before.
-    pub(super) connect: Option<Duration>,
+    pub(crate) connect: Option<Duration>,
     /// IP discovery just before.
-    pub(super) udp: Option<Duration>,
+    pub(crate) udp: Option<Duration>,
     /// ICMP echo of the same server; `None` where this host may not ask, or nothing came.
-    pub(super) icmp: Option<Duration>,
+    pub(crate) icmp: Option<Duration>,
     /// Which resolver was asked for the server's name, and how long it took.
-    pub(super) dns: Option<(IpAddr, Duration)>,
+    pub(crate) dns: Option<(IpAddr, Duration)>,
 }
 
 /// How a stay ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(crate) enum Left {
     /// Wants Resume on a new connection.
     Broken(String),
     /// 4006, 4009, 4011, 4014: the admission is no good any more, a new one has to be asked for.
@@ -254,6 +250,7 @@ impl<'a> Session<'a> {
                         told(unanswered);
                         return broken("a heartbeat was not acknowledged");
                     }
+                    let began = Instant::now();
                     let peer = self.socket.peer;
                     let connected = connect_took.take();
                     let connect = async {
@@ -263,35 +260,27 @@ impl<'a> Session<'a> {
                         }
                     };
                     let discovered = async { self.discover().await.map(|(took, _)| took) };
-                    let lookup = async { tokio::time::timeout(LOOKUP, lookup(&self.host)).await.ok().flatten() };
-                    let (udp, connect, icmp, dns) =
-                        tokio::join!(discovered, connect, echo(peer.ip(), nonce as u16), lookup);
+                    let (udp, connect, icmp, dns) = tokio::join!(
+                        discovered,
+                        connect,
+                        reach::echo(peer.ip(), nonce as u16),
+                        reach::lookup(&self.host)
+                    );
                     nonce += 1;
                     let text = frame::heartbeat(nonce, self.memory.sequence.unwrap_or(-1));
                     let sent = Instant::now();
                     if let Err(left) = self.send(Message::text(text)).await {
                         return left;
                     }
+                    // What was measured before it took so long that the next one would be due before this one can be answered.
+                    if began.elapsed() >= interval / 2 {
+                        tick.reset();
+                    }
                     waiting = Some(VoiceBeat { sent, app: None, network: None, connect, udp, icmp, dns });
                 }
             }
         }
     }
-}
-
-/// Which resolver answered, and after how long. `None` of an address.
-async fn lookup(host: &str) -> Option<(IpAddr, Duration)> {
-    if host == "localhost" || host.parse::<IpAddr>().is_ok() {
-        return None;
-    }
-    resolver::addresses(host, LOOKUP, &|_| {}).await.ok().map(|answer| (answer.resolver, answer.took))
-}
-
-/// By an unprivileged socket, which a host may forbid; the bot's journal and posts are not slowed by the wait.
-async fn echo(to: IpAddr, sequence: u16) -> Option<Duration> {
-    let family = if to.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
-    let asked = move || EchoSocket::open(family).ok()?.round_trip(to, sequence, ECHO);
-    tokio::task::spawn_blocking(asked).await.ok().flatten()
 }
 
 fn left(code: u16) -> Left {

@@ -184,6 +184,7 @@ pub fn quick() -> Pace {
         post: Duration::from_millis(100),
         connect: Duration::from_millis(100),
         voice_lease: Duration::from_secs(1),
+        media: Duration::from_millis(500),
     }
 }
 

@@ -37,6 +37,7 @@ async fn heartbeats_stand_beside_udp_and_the_network_and_are_true() {
     // An MLS key package with its credential and signature is some hundreds of bytes.
     assert!(packages.len() == 1 && packages[0] > 150, "{packages:?}");
     bot.stop().await.unwrap();
+    assert!(pings(&scene).is_empty(), "each heartbeat has those figures");
     let records = voice_records(&scene);
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
@@ -72,8 +73,19 @@ async fn a_refusal_for_want_of_encryption_is_told_and_the_rest_goes_on() {
     until("the refusal", || voice_records(&scene).iter().any(refused)).await;
     let before = scene.posted("nyc1").len();
     until("other records", || scene.posted("nyc1").len() > before + 5).await;
+    // The server that was named is pinged on.
+    until("pings", || pings(&scene).len() >= 3).await;
     bot.stop().await.unwrap();
     assert_eq!(answered(&scene), 0);
+    let host = scene.emulator.addresses().voice[0].to_string();
+    for ping in pings(&scene) {
+        assert_eq!(ping.measured.target, host);
+        assert!(ping.measured.connect_us.is_some() && ping.measured.icmp_us.is_some(), "{ping:?}");
+    }
+}
+
+fn pings(scene: &Scene) -> Vec<Record> {
+    scene.posted("nyc1").into_iter().filter(|record| record.measured.metric == Metric::MediaPing).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use discord::Snowflake;
 use model::WorkerName;
 
 #[derive(Debug, Args)]
@@ -70,7 +71,7 @@ pub struct DiscordArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  netlat check\n  netlat check --pid bot.py          a running bot, in whatever language it is written\n  netlat check --watch 60 --json\nIt posts nothing, joins nothing and needs no token; with one (tokens file or NETLAT_DISCORD_TOKEN) REST is asked as the bot.\nExit status: 0 nothing stands out, 3 something does and --fail-on-finding was given."
+    after_help = "Examples:\n  netlat check\n  netlat check --pid bot.py          a running bot, in whatever language it is written\n  netlat check --watch 60 --json\n  netlat check --channel 1400000000000000003 --voice 1400000000000000004\nIt posts nothing, joins nothing and needs no token; with one (tokens file or NETLAT_DISCORD_TOKEN) REST is asked as the bot. --channel and\n--voice need the token, and each look with them is one of the bot's 1000 identifies a day.\nExit status: 0 nothing stands out, 3 something does and --fail-on-finding was given."
 )]
 pub struct CheckArgs {
     /// Also watch this running process: its number, or the name of its program or script
@@ -79,6 +80,12 @@ pub struct CheckArgs {
     /// Look again every so many seconds, and show what changed, until Ctrl-C
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(10..=86400))]
     pub watch: Option<u32>,
+    /// Time the echo of four messages in this text channel, which are deleted at once
+    #[arg(long, value_name = "ID", conflicts_with = "no_token")]
+    pub channel: Option<Snowflake>,
+    /// Enter this voice channel for some seconds, without a sound; a bot of the same token loses its own seat in that guild
+    #[arg(long, value_name = "ID", conflicts_with = "no_token")]
+    pub voice: Option<Snowflake>,
     /// One JSON document on stdout (with --watch one a line)
     #[arg(long)]
     pub json: bool,

@@ -16,6 +16,9 @@ use crate::cli::CheckArgs;
 use crate::config::Config;
 use crate::table;
 
+/// 480 identifies a day, so that the bot itself has as many.
+const LEAST_AS_BOT_S: u32 = 180;
+
 pub fn run(args: CheckArgs, config: &Config) -> anyhow::Result<Outcome> {
     let section = &config.bot;
     trust(args.discord.ca.as_deref().or(section.ca.as_deref()))?;
@@ -24,7 +27,18 @@ pub fn run(args: CheckArgs, config: &Config) -> anyhow::Result<Outcome> {
         endpoint(args.discord.gateway.as_ref(), section.gateway.as_ref())?.unwrap_or_else(Endpoint::discord_gateway);
     let ports = vec![api.port, gateway.port];
     let watched = args.pid.as_ref().map(|asked| Watched::find(asked, ports).context("--pid")).transpose()?;
-    let asked = CheckConfig { api, gateway, trust: Trust::load()?, token: token(&args, config)? };
+    let token = token(&args, config)?;
+    let is_bot = args.channel.is_some() || args.voice.is_some();
+    anyhow::ensure!(
+        token.is_some() || !is_bot,
+        "--channel and --voice: only a bot may do that: set {TOKEN}, or name a tokens file with --tokens"
+    );
+    anyhow::ensure!(
+        !is_bot || args.watch.is_none_or(|every| every >= LEAST_AS_BOT_S),
+        "--watch: at least {LEAST_AS_BOT_S} with --channel or --voice: each look is one of the bot's 1000 identifies a day, after which Discord resets its token"
+    );
+    let (channel, voice) = (args.channel, args.voice);
+    let asked = CheckConfig { api, gateway, trust: Trust::load()?, token, channel, voice };
     let runtime = super::runtime()?;
     runtime.block_on(async {
         let stop = stop_signal()?;

@@ -8,7 +8,7 @@ mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +25,9 @@ use crate::error::WorkerError;
 use crate::station::Station;
 
 pub(crate) use ping::Echoes;
+use watch::Found;
 
-/// Media hosts answer there; a name seen in DNS says nothing of the port.
+/// Media hosts answer there; a name seen in DNS says nothing of the port, which the connections that follow do.
 const PORT: u16 = 443;
 const TICK: Duration = Duration::from_millis(200);
 const RETIRE: Duration = Duration::from_millis(10);
@@ -41,8 +42,11 @@ const MOST_SIGHTINGS: usize = 256;
 const MOST_HOSTS: usize = 4;
 /// A host that nobody asked for in so long is not pinged any more.
 const FORGET: Duration = Duration::from_secs(24 * 3600);
-/// A port of this process counts as its own for so long after its query.
+/// A port of this process counts as its own for so long after its query or connect.
 const OWN: Duration = Duration::from_secs(10);
+/// A connection that was seen may be this process's own: that is known by then.
+const OPENED: Duration = Duration::from_secs(1);
+const MOST_OPENED: usize = 64;
 
 /// `HOST[:PORT]` of a media host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,13 +103,26 @@ pub struct MediaConfig {
 /// How often media hosts are pinged unless told otherwise.
 pub const MEDIA_EVERY: Duration = Duration::from_secs(60);
 
-/// Ports from which this process asks resolvers itself: those queries are no program's that wants voice.
+/// Ports of this process itself: what goes from there is no program's that wants voice.
 #[derive(Debug, Default)]
-pub(crate) struct OwnPorts(Mutex<VecDeque<(u16, Instant)>>);
+pub(crate) struct OwnPorts {
+    queries: Mutex<VecDeque<(u16, Instant)>>,
+    connects: Mutex<VecDeque<(u16, Instant)>>,
+}
 
 impl OwnPorts {
+    /// Asks a resolver from there, from now on.
     fn add(&self, port: u16) {
-        let mut ports = lock(&self.0);
+        OwnPorts::push(&self.queries, port);
+    }
+
+    /// Connected to a media host from there, just now.
+    fn add_connect(&self, port: u16) {
+        OwnPorts::push(&self.connects, port);
+    }
+
+    fn push(ports: &Mutex<VecDeque<(u16, Instant)>>, port: u16) {
+        let mut ports = lock(ports);
         while ports.front().is_some_and(|(_, at)| at.elapsed() > OWN) {
             ports.pop_front();
         }
@@ -113,7 +130,11 @@ impl OwnPorts {
     }
 
     fn contains(&self, port: u16) -> bool {
-        lock(&self.0).iter().any(|(own, at)| *own == port && at.elapsed() <= OWN)
+        lock(&self.queries).iter().any(|(own, at)| *own == port && at.elapsed() <= OWN)
+    }
+
+    fn connected(&self, port: u16) -> bool {
+        lock(&self.connects).iter().any(|(own, at)| *own == port && at.elapsed() <= OWN)
     }
 }
 
@@ -124,7 +145,7 @@ pub(crate) fn open(interface: &str) -> Result<Capture, WorkerError> {
     let side = if is_loopback { Side::Incoming } else { Side::Both };
     // Segmentation is left to the device, so that a packet may be 64 kB; a block holds some of them.
     let options = CaptureOptions {
-        filter: Filter { side, ..Filter::ports([watch::DNS_PORT..=watch::DNS_PORT]) },
+        filter: Filter { side, accepts: true, ..Filter::ports([watch::DNS_PORT..=watch::DNS_PORT]) },
         snaplen: 65_535,
         block_size: 1 << 18,
         block_count: 4,
@@ -155,7 +176,7 @@ fn start(
     config: &MediaConfig,
     clock: Clock,
     shared: Arc<Shared>,
-    sightings: mpsc::Sender<Measurement>,
+    sightings: mpsc::Sender<Found>,
 ) -> Result<(), WorkerError> {
     tracing::info!(
         "watching the DNS of {} for media hosts; what is asked for over TLS or HTTPS (DoT, DoH) cannot be seen",
@@ -165,7 +186,7 @@ fn start(
     let body = move || {
         let mut dropped = 0;
         while !shared.stop.load(Ordering::Relaxed) {
-            let mut found = |seen: Measurement| {
+            let mut found = |seen: Found| {
                 if sightings.try_send(seen).is_err() {
                     shared.missed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -199,7 +220,26 @@ fn start(
 
 struct Known {
     addresses: Vec<IpAddr>,
+    /// Where a program connected to.
+    port: Option<u16>,
     at: Instant,
+}
+
+/// Why a host is pinged, and at which port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Told,
+    /// Its port is taken for the usual one.
+    Seen,
+    SeenWithPort,
+}
+
+#[derive(Debug)]
+struct Target {
+    host: MediaHost,
+    /// Addresses that were seen in answers to others.
+    seen: Vec<IpAddr>,
+    origin: Origin,
 }
 
 /// The newest, by name.
@@ -216,7 +256,7 @@ impl Seen {
         let is_new = !self.0.contains_key(&sighting.target);
         let known = self.0.entry(sighting.target.clone()).or_insert_with(|| {
             tracing::info!(host = %sighting.target, "a program of this host looked up a media host");
-            Known { addresses: Vec::new(), at: Instant::now() }
+            Known { addresses: Vec::new(), port: None, at: Instant::now() }
         });
         known.at = Instant::now();
         for address in &sighting.addresses {
@@ -232,12 +272,23 @@ impl Seen {
         is_new
     }
 
-    /// What is to be pinged, where it was seen, and whether it was asked for.
-    fn targets(&self, configured: &[MediaHost]) -> Vec<(MediaHost, Vec<IpAddr>, bool)> {
-        let told = configured.iter().map(|host| (host.clone(), Vec::new(), true));
+    /// A program connected there. True if that is news.
+    fn open(&mut self, peer: SocketAddr) -> bool {
+        let mut is_new = false;
+        for known in self.0.values_mut().filter(|known| known.addresses.contains(&peer.ip().to_canonical())) {
+            is_new |= known.port.replace(peer.port()) != Some(peer.port());
+        }
+        is_new
+    }
+
+    fn targets(&self, configured: &[MediaHost]) -> Vec<Target> {
+        let told = configured.iter().map(|host| Target { host: host.clone(), seen: Vec::new(), origin: Origin::Told });
         let names = self.0.iter().filter(|(name, _)| configured.iter().all(|host| host.host != **name));
-        let found =
-            names.map(|(name, known)| (MediaHost { host: name.clone(), port: PORT }, known.addresses.clone(), false));
+        let found = names.map(|(name, known)| Target {
+            host: MediaHost { host: name.clone(), port: known.port.unwrap_or(PORT) },
+            seen: known.addresses.clone(),
+            origin: if known.port.is_some() { Origin::SeenWithPort } else { Origin::Seen },
+        });
         told.chain(found).collect()
     }
 }
@@ -266,15 +317,29 @@ pub(crate) async fn run_forever(
     let take = async {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut opened: VecDeque<(SocketAddr, u16, Instant)> = VecDeque::new();
         loop {
             tokio::select! {
-                Some(sighting) = sightings.recv() => {
-                    if lock(&seen).learn(&sighting) {
-                        news.notify_one();
+                Some(found) = sightings.recv() => match found {
+                    Found::Lookup(sighting) => {
+                        if lock(&seen).learn(&sighting) {
+                            news.notify_one();
+                        }
+                        station.keep(*sighting);
                     }
-                    station.keep(sighting);
-                }
+                    Found::Opened { peer, client_port } => {
+                        opened.truncate(MOST_OPENED - 1);
+                        opened.push_front((peer, client_port, Instant::now()));
+                    }
+                },
                 _ = looks.tick() => {
+                    // The oldest are at the back.
+                    while opened.back().is_some_and(|(_, _, at)| at.elapsed() >= OPENED) {
+                        let Some((peer, client_port, _)) = opened.pop_back() else { break };
+                        if !shared.own.connected(client_port) && lock(&seen).open(peer) {
+                            news.notify_one();
+                        }
+                    }
                     let mut counts = std::mem::take(&mut *lock(&shared.counts));
                     counts.missed += shared.missed.swap(0, Ordering::Relaxed);
                     station.count(&counts);
@@ -293,10 +358,9 @@ pub(crate) async fn run_forever(
             }
             // Not in the loop's head, which would keep it locked until the last ping.
             let targets = lock(&seen).targets(&config.hosts);
-            for (host, addresses, is_configured) in targets {
+            for target in targets {
                 sequence = sequence.wrapping_add(1);
-                let own = &shared.own;
-                let pinged = ping::ping(&host, &addresses, is_configured, sequence, &echoes, own, &station.clock).await;
+                let pinged = ping::ping(&target, sequence, &echoes, &shared.own, &station.clock).await;
                 station.keep(pinged);
             }
             // New names, as many as there may be, do not make this host ping without a pause.
@@ -342,7 +406,23 @@ mod tests {
         let told: MediaHost = "newark99.discord.media:8443".parse().unwrap();
         let targets = seen.targets(std::slice::from_ref(&told));
         assert_eq!(targets.len(), MOST_HOSTS, "what was seen and configured is pinged once, as configured");
-        assert_eq!((&targets[0].0, targets[0].2), (&told, true));
+        assert_eq!((&targets[0].host, targets[0].origin), (&told, Origin::Told));
         assert!(seen.0.contains_key("newark99.discord.media"));
+    }
+
+    #[test]
+    fn the_port_of_a_seen_host_is_that_of_the_last_connection_to_one_of_its_addresses() {
+        let mut seen = Seen::default();
+        let mut sighting = Measurement::new(model::Metric::MediaDns, Clock::identity().now());
+        sighting.target = "newark1.discord.media".to_owned();
+        sighting.addresses = vec![[66, 22, 196, 9].into()];
+        seen.learn(&sighting);
+        let port = |seen: &Seen| seen.targets(&[]).pop().map(|target| (target.host.port, target.origin));
+        assert_eq!(port(&seen), Some((443, Origin::Seen)));
+        assert!(!seen.open(([66, 22, 196, 10], 2053).into()), "somebody else's address");
+        assert!(seen.open(([66, 22, 196, 9], 443).into()) && !seen.open(([66, 22, 196, 9], 443).into()));
+        assert_eq!(port(&seen), Some((443, Origin::SeenWithPort)));
+        assert!(seen.open(([66, 22, 196, 9], 8443).into()));
+        assert_eq!(port(&seen), Some((8443, Origin::SeenWithPort)));
     }
 }

@@ -8,7 +8,7 @@ use net::Clock;
 use net::icmp::EchoSocket;
 use net::tcp::{TcpOptions, TcpProbe};
 
-use super::{MediaHost, OwnPorts, watch};
+use super::{Origin, OwnPorts, Target, watch};
 
 /// As libc waits.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -36,21 +36,21 @@ impl Echoes {
     }
 }
 
-/// One measurement; what fails is a flag of it. `seen`: addresses that were seen in answers to others.
+/// One measurement; what fails is a flag of it.
 pub(super) async fn ping(
-    host: &MediaHost,
-    seen: &[IpAddr],
-    configured: bool,
+    Target { host, seen, origin }: &Target,
     sequence: u16,
     echoes: &std::sync::Arc<Echoes>,
     own: &OwnPorts,
     clock: &Clock,
 ) -> Measurement {
     let mut measured = Measurement::new(Metric::MediaPing, clock.now());
-    // A name seen in DNS says nothing of the port: the default one stands for it, and is not told as if it were known.
-    measured.target = if configured { host.to_string() } else { host.host.clone() };
-    if configured {
-        measured.flag("configured");
+    // Only where it was told is the port part of the name: of a host that was seen, it may change.
+    measured.target = if *origin == Origin::Told { host.to_string() } else { host.host.clone() };
+    match origin {
+        Origin::Told => measured.flag("configured"),
+        Origin::SeenWithPort => measured.flag(&format!("port-{}", host.port)),
+        Origin::Seen => {}
     }
     let mut addresses = Vec::new();
     if let Ok(address) = host.host.parse::<IpAddr>() {
@@ -80,10 +80,13 @@ pub(super) async fn ping(
     }
     let port = host.port;
     let connected = tokio::task::spawn_blocking(move || connect(&addresses, port)).await.ok();
-    let Some((address, took)) = connected else { return measured };
-    measured.connect_us = took.map(micros);
-    if took.is_none() {
-        measured.flag("no-tcp");
+    let Some((address, connected)) = connected else { return measured };
+    match connected {
+        Some(Connected { took, port }) => {
+            measured.connect_us = took.map(micros);
+            own.add_connect(port);
+        }
+        None => measured.flag("no-tcp"),
     }
     let echoes = echoes.clone();
     let echoed = tokio::task::spawn_blocking(move || {
@@ -101,8 +104,14 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
+struct Connected {
+    took: Option<Duration>,
+    /// This host's.
+    port: u16,
+}
+
 /// The first of each family, IPv4 first, until one answers: a host with one family only must not be measured by the other.
-fn connect(addresses: &[IpAddr], port: u16) -> (IpAddr, Option<Duration>) {
+fn connect(addresses: &[IpAddr], port: u16) -> (IpAddr, Option<Connected>) {
     let first = |ipv4: bool| addresses.iter().find(|address| address.is_ipv4() == ipv4).copied();
     let mut tried = addresses[0];
     for address in [first(true), first(false)].into_iter().flatten() {
@@ -111,7 +120,8 @@ fn connect(addresses: &[IpAddr], port: u16) -> (IpAddr, Option<Duration>) {
         if let Ok(probe) = probe {
             // The kernel's own, where it has one: the call's return waits for this thread's turn.
             let kernel = probe.info().ok().and_then(|info| info.min_rtt).filter(|rtt| !rtt.is_zero());
-            return (address, kernel.or(probe.connect_time()));
+            let port = probe.local_addr().map_or(0, |local| local.port());
+            return (address, Some(Connected { took: kernel.or(probe.connect_time()), port }));
         }
         if has_route(address) {
             tried = address;

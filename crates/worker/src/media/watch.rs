@@ -1,20 +1,22 @@
 //! Watches the DNS of one interface for names of media hosts, whichever program asks: plain DNS over UDP and TCP. What is
 //! asked for over TLS or HTTPS cannot be seen.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 
 use model::control::WatchCounts;
 use model::{Measurement, Metric, UnixNanos};
 use net::Clock;
 use resolver::{Dns, RecordType, ResponseCode};
-use wire::frame::{IpPacket, protocol};
+use wire::frame::{IpPacket, TcpFlags, protocol};
 
 use super::stream::Streams;
 
 pub(super) const DNS_PORT: u16 = 53;
 /// Queries of the whole host that wait for their answers.
 const MOST_WAITING: usize = 1024;
+/// Addresses of media hosts to which connections are noticed: the newest.
+const MOST_KNOWN: usize = 64;
 /// libc asks again after 5 s; who answers later than this answers nobody.
 const PATIENCE_NS: i64 = 10_000_000_000;
 
@@ -34,11 +36,21 @@ struct Waiting {
     at: UnixNanos,
 }
 
+/// What is worth telling.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Found {
+    /// A program looked a media host up.
+    Lookup(Box<Measurement>),
+    /// An address of a media host accepted a connection from this port.
+    Opened { peer: SocketAddr, client_port: u16 },
+}
+
 pub(super) struct Table {
     is_media_host: fn(&str) -> bool,
     clock: Clock,
     waiting: HashMap<Key, Waiting>,
     streams: Streams,
+    known: VecDeque<IpAddr>,
     pub(super) counts: WatchCounts,
 }
 
@@ -49,6 +61,7 @@ impl Table {
             clock,
             waiting: HashMap::new(),
             streams: Streams::default(),
+            known: VecDeque::new(),
             counts: WatchCounts::default(),
         }
     }
@@ -59,7 +72,7 @@ impl Table {
         packet: &[u8],
         at: UnixNanos,
         is_own: &dyn Fn(u16) -> bool,
-        found: &mut dyn FnMut(Measurement),
+        found: &mut dyn FnMut(Found),
     ) {
         let Ok(packet) = IpPacket::parse(packet) else { return self.counts.malformed += 1 };
         let ends = |source, destination| {
@@ -72,6 +85,13 @@ impl Table {
         } else {
             let Ok(tcp) = packet.tcp() else { return self.counts.malformed += 1 };
             let (from, to) = ends(tcp.source_port, tcp.destination_port);
+            if from.port() != DNS_PORT && to.port() != DNS_PORT {
+                let accepts = tcp.flags.contains(TcpFlags::SYN) && tcp.flags.contains(TcpFlags::ACK);
+                if accepts && self.known.contains(&from.ip().to_canonical()) {
+                    found(Found::Opened { peer: from, client_port: to.port() });
+                }
+                return;
+            }
             let mut messages = Vec::new();
             self.streams.add(from, to, &tcp, at, &mut |message| messages.push(message.to_vec()));
             self.counts.given_up += std::mem::take(&mut self.streams.given_up);
@@ -90,7 +110,7 @@ impl Table {
         tcp: bool,
         at: UnixNanos,
         is_own: &dyn Fn(u16) -> bool,
-        found: &mut dyn FnMut(Measurement),
+        found: &mut dyn FnMut(Found),
     ) {
         let Some(dns) = Dns::read(bytes) else { return self.counts.malformed += 1 };
         self.counts.malformed += u64::from(dns.broken);
@@ -117,12 +137,18 @@ impl Table {
         let took = at.0.saturating_sub(waiting.at.0).max(0);
         seen.dns_us = Some(took.unsigned_abs() / 1000);
         seen.received_us = Some(model::record::micros(self.clock.stamp(at)).max(seen.at_us));
+        for address in &dns.addresses {
+            if !self.known.contains(address) {
+                self.known.truncate(MOST_KNOWN - 1);
+                self.known.push_front(*address);
+            }
+        }
         seen.addresses = dns.addresses;
         flag_code(&mut seen, dns.code);
         if dns.truncated {
             seen.flag("truncated");
         }
-        found(seen);
+        found(Found::Lookup(Box::new(seen)));
     }
 
     fn sighting(&self, key: &Key, host: &str, at: UnixNanos) -> Measurement {
@@ -144,19 +170,19 @@ impl Table {
     }
 
     /// What nobody answered in time.
-    pub(super) fn expire(&mut self, now: UnixNanos, found: &mut dyn FnMut(Measurement)) {
+    pub(super) fn expire(&mut self, now: UnixNanos, found: &mut dyn FnMut(Found)) {
         let late = |waiting: &Waiting| now.0.saturating_sub(waiting.at.0) > PATIENCE_NS;
         let gone: Vec<(Key, Waiting)> = self.waiting.extract_if(|_, waiting| late(waiting)).collect();
         for (key, waiting) in gone {
             if (self.is_media_host)(&waiting.name) {
                 let mut seen = self.sighting(&key, &waiting.name, waiting.at);
                 seen.flag("no-answer");
-                found(seen);
+                found(Found::Lookup(Box::new(seen)));
             }
         }
     }
 
-    fn make_room(&mut self, now: UnixNanos, found: &mut dyn FnMut(Measurement)) {
+    fn make_room(&mut self, now: UnixNanos, found: &mut dyn FnMut(Found)) {
         if self.waiting.len() < MOST_WAITING {
             return;
         }
@@ -181,8 +207,6 @@ pub(super) fn flag_code(measured: &mut Measurement, code: ResponseCode) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
 
     fn is_media(name: &str) -> bool {
@@ -220,12 +244,19 @@ mod tests {
     const NAME: &[u8] = b"\x09newark123\x07discord\x05media\x00";
     const OTHER: &[u8] = b"\x03www\x07example\x03org\x00";
 
+    fn lookup(found: Found) -> Option<Measurement> {
+        match found {
+            Found::Lookup(seen) => Some(*seen),
+            Found::Opened { .. } => None,
+        }
+    }
+
     fn run(packets: &[(i64, Vec<u8>)]) -> (Vec<Measurement>, Table) {
         let mut table = Table::new(is_media, Clock::identity());
         let mut all = Vec::new();
         for (at_us, packet) in packets {
             let at = UnixNanos(1_790_000_000_000_000_000 + at_us * 1000);
-            table.look(packet, at, &|port| port == 4444, &mut |seen| all.push(seen));
+            table.look(packet, at, &|port| port == 4444, &mut |found| all.extend(lookup(found)));
         }
         (all, table)
     }
@@ -256,13 +287,54 @@ mod tests {
         assert!(table.waiting.is_empty());
     }
 
+    /// An IPv4 TCP segment without data.
+    fn tcp(from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8) -> Vec<u8> {
+        let mut bytes = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+        bytes.extend(from.0);
+        bytes.extend(to.0);
+        bytes.extend(from.1.to_be_bytes());
+        bytes.extend(to.1.to_be_bytes());
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        bytes
+    }
+
+    #[test]
+    fn connections_to_what_was_looked_up_tell_the_port() {
+        let (media, other, own) = ([66, 22, 196, 9], [192, 0, 2, 80], [192, 0, 2, 1]);
+        let packets = [
+            // Before anybody knows whose address it is.
+            tcp((media, 2053), (own, 50_000), 0x12),
+            udp((1, 40_000), (53, 53), &query(1, NAME)),
+            udp((53, 53), (1, 40_000), &answer(1, NAME)),
+            tcp((own, 50_001), (media, 8443), 0x02),
+            tcp((media, 8443), (own, 50_001), 0x12),
+            tcp((media, 8443), (own, 50_001), 0x10),
+            tcp((other, 8080), (own, 50_002), 0x12),
+            tcp((media, 9), (own, 50_003), 0x14),
+        ];
+        let (mut table, mut opened) = (Table::new(is_media, Clock::identity()), Vec::new());
+        for packet in &packets {
+            let mut found = |found| opened.extend(lookup_or_opened(found));
+            table.look(packet, UnixNanos(1_790_000_000_000_000_000), &|_| false, &mut found);
+        }
+        assert_eq!(opened, [(SocketAddr::from((media, 8443)), 50_001)]);
+        assert_eq!(table.counts, WatchCounts::default());
+    }
+
+    fn lookup_or_opened(found: Found) -> Option<(SocketAddr, u16)> {
+        match found {
+            Found::Opened { peer, client_port } => Some((peer, client_port)),
+            Found::Lookup(_) => None,
+        }
+    }
+
     #[test]
     fn silence_is_told_once_and_what_waits_is_bounded() {
         let (_, mut table) = run(&[(0, udp((1, 40_000), (53, 53), &query(1, NAME)))]);
         let mut late = Vec::new();
         let second = |s: i64| UnixNanos(1_790_000_000_000_000_000 + s * 1_000_000_000);
         for s in [1, 11, 12] {
-            table.expire(second(s), &mut |seen| late.push(seen));
+            table.expire(second(s), &mut |found| late.extend(lookup(found)));
         }
         assert_eq!(late.len(), 1);
         assert_eq!((late[0].dns_us, late[0].flags.as_slice()), (None, &["a".to_owned(), "no-answer".to_owned()][..]));

@@ -3,6 +3,8 @@
 //! A step is held against what it takes where nothing is wrong; whatever exceeds it most, as a ratio, is the culprit. The figures are
 //! generous: a bot in Europe whose REST and gateway reach Discord's origin in the eastern United States stays below them.
 
+mod bot;
+
 use serde::Serialize;
 
 use super::{Looks, Row, Step};
@@ -36,6 +38,10 @@ pub enum Culprit {
     /// The watched process does not read what has arrived.
     Process,
     RateLimited,
+    /// Between Discord's taking a message and its telling the gateway of it, or neither came about.
+    Messages,
+    /// The voice server that Discord chose: far, slow, or refusing.
+    Voice,
     /// Somebody between this host and Discord answers in its place.
     Intercepted,
     /// The token is refused: nothing is slow, but nothing will work.
@@ -66,6 +72,9 @@ pub fn judge(rows: &[Row], process: Option<&Looks>) -> Verdict {
         route(rows),
         rest(rows),
         gateway(rows),
+        bot::messages(rows),
+        bot::voice(rows),
+        bot::datagrams(rows),
         stalled(process),
     ]
     .into_iter()
@@ -97,7 +106,8 @@ fn round_trip_ms(rows: &[Row]) -> Option<f64> {
 }
 
 fn limited(rows: &[Row]) -> Option<Suspect> {
-    let row = of(rows, Step::Rest).find(|row| row.problem.as_ref().is_some_and(|text| text.starts_with("429")))?;
+    let mut asked = of(rows, Step::Rest).chain(of(rows, Step::MessageEcho));
+    let row = asked.find(|row| row.problem.as_ref().is_some_and(|text| text.starts_with("429")))?;
     let sentence = format!(
         "You are rate-limited: Discord answered {}. Waiting for that is what takes the time.",
         row.problem.as_deref().unwrap_or_default()
@@ -248,6 +258,8 @@ fn clean(rows: &[Row], process: Option<&Looks>) -> String {
         round_trip_ms(rows).map(|ms| format!("network {ms:.0} ms")),
         part("REST", Step::Rest),
         part("heartbeat", Step::GatewayHeartbeat),
+        part("message echo", Step::MessageEcho),
+        part("voice server", Step::VoiceConnect),
     ]
     .into_iter()
     .flatten()
