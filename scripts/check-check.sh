@@ -22,4 +22,4 @@ unshare $user true 2>/dev/null || user=-nm
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 N=${N:-2} NETLAT=$NETLAT PYTHON=$LIBRARIES/bin/python WORK=$work HERE=$PWD/scripts/check-check \
-    timeout --kill-after=10 $((240 + 120 * ${N:-2})) unshare $user -p --mount-proc --fork --kill-child bash scripts/check-check/inside.sh
+    timeout --kill-after=10 $((300 + 150 * ${N:-2})) unshare $user -p --mount-proc --fork --kill-child bash scripts/check-check/inside.sh

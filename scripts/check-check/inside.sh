@@ -87,7 +87,10 @@ assert ask(f"/channels/{sys.argv[1]}/messages") == [], "a message was left"
 state = ask("/state")
 assert not state["voice_connections"], state["voice_connections"]
 # The emulator's own stamps of the same messages: from the POST's arrival to the event's departure.
-exchanges = ask("/exchanges?limit=1000")["exchanges"]
+exchanges, since = [], 0
+while page := ask(f"/exchanges?since={since}")["exchanges"]:
+    exchanges += page
+    since = page[-1]["number"] + 1
 posts = [e for e in exchanges if e["kind"] == "rest" and e["name"].startswith("POST") and e["subject"]]
 truth = []
 for post in posts:

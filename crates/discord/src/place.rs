@@ -73,6 +73,32 @@ impl Layout {
     }
 }
 
+/// A worker's channel, and whose token it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerPlace {
+    pub me: Snowflake,
+    pub guild: Snowflake,
+    pub channel: Snowflake,
+}
+
+/// Finds the worker's channel, or makes it.
+pub async fn of_worker(rest: &Rest, wanted: Option<Snowflake>, worker: &WorkerName) -> Result<WorkerPlace, BotError> {
+    let me = rest.me().await?.id;
+    let guild = guild(rest, wanted).await?;
+    let topic = format!("Latencies measured from {worker}. Written and read by netlat.");
+    let channel = text_channel(rest, guild, worker.as_str(), &topic).await?;
+    Ok(WorkerPlace { me, guild, channel })
+}
+
+/// The same, tried until Discord answers.
+pub async fn of_worker_patiently(
+    rest: &Rest,
+    wanted: Option<Snowflake>,
+    worker: &WorkerName,
+) -> Result<WorkerPlace, BotError> {
+    crate::main_bot::patiently(|| of_worker(rest, wanted, worker)).await
+}
+
 /// Finds a text channel in the category, or makes it, the category included.
 pub async fn text_channel(rest: &Rest, guild: Snowflake, name: &str, topic: &str) -> Result<Snowflake, BotError> {
     channel(rest, guild, name, TEXT, topic).await

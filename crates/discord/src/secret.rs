@@ -27,6 +27,11 @@ impl Token {
     }
 
     /// For the `Authorization` header and the gateway's Identify only.
+    /// Hands it to a program that is about to start: by its environment, which its user and root alone can read.
+    pub fn hand_to(&self, command: &mut std::process::Command, variable: &str) {
+        command.env(variable, self.reveal());
+    }
+
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

@@ -182,7 +182,10 @@ impl Scene {
                 command.env_remove(name);
             }
         }
-        command.env("HOME", self.dir.join(home)).env("SSL_CERT_FILE", self.dir.join("ca.pem"));
+        command
+            .env("NETLAT_NO_PYTHON", "1")
+            .env("HOME", self.dir.join(home))
+            .env("SSL_CERT_FILE", self.dir.join("ca.pem"));
         command
     }
 

@@ -9,7 +9,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub use bot::{BotArgs, BotCommand, BotRun, CheckArgs, DiscordArgs, EmulateCommand, Role};
+pub use bot::{
+    BotArgs, BotCommand, BotRun, CheckArgs, DiscordArgs, EmulateCommand, LegionArgs, LegionCommand, LegionRun,
+    LegionWhich, Role,
+};
 pub use data::{Dataset, DemoArgs, ExportArgs, Format, ReportArgs};
 pub use measure::{PathArgs, ProbeArgs, ReflectArgs, ShapingArgs, StampArgs, WorkerArgs};
 pub use server::{AlertCommand, DashboardArgs, ServerArgs, ServerCommand, ServerRun, SpecArgs, TaskAdd, TaskCommand};
@@ -51,6 +54,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Discord bots: measure from a worker (main), or read all channels and keep the task board (server)
     Bot(BotArgs),
+    /// The Legion: a bot per language beside the worker's own, each with its own library, measured alike
+    Legion(LegionArgs),
     /// What was measured: one-way delay, loss, marks of every path in a data directory
     Report(ReportArgs),
     /// Shows a data directory in the browser, without writing to it

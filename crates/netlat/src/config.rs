@@ -79,6 +79,7 @@ pub struct BotSection {
     pub post_s: Option<u32>,
     pub refresh_s: Option<u32>,
     pub voice: Option<bool>,
+    pub python: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -68,6 +68,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Reflect(args) => commands::reflect::run(args),
         Command::Path(args) => commands::path::run(args),
         Command::Check(args) => commands::check::run(args, &config),
+        Command::Legion(args) => commands::legion::run(args, &config),
         Command::Bot(args) => commands::bot::run(args, &config),
         Command::Report(args) => commands::report::run(args, &config),
         Command::Dashboard(args) => commands::dashboard::run(args, &config),
@@ -105,6 +106,7 @@ fn log_to_stderr(verbose: u8) {
         "measure",
         "lab",
         "discord",
+        "legion",
         "discord_emulator",
     ]
     .map(|name| (name, level));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Crates of the workspace and which of them each may use.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("wire", &[]),
     ("model", &["wire"]),
     ("measure", &["wire", "model"]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("server", &["wire", "model", "measure", "net", "path", "store", "dashboard", "alerts"]),
     ("worker", &["wire", "model", "measure", "net", "path", "resolver"]),
     ("discord", &["wire", "model", "net", "resolver"]),
+    ("legion", &["model", "net", "discord"]),
     (
         "netlat",
         &[

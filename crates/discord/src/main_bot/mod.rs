@@ -6,7 +6,8 @@ mod post;
 mod start;
 mod tell;
 
-pub(crate) use start::{claim, is_away, patiently};
+pub use start::claim;
+pub(crate) use start::{is_away, patiently};
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;

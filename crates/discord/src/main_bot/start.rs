@@ -15,7 +15,7 @@ use crate::gateway::{Event, Gateway};
 use crate::journal::Journal;
 use crate::main_bot::echo::Echoes;
 use crate::main_bot::{MainBot, MainBotConfig, gateway_config};
-use crate::place;
+use crate::place::{self, WorkerPlace};
 use crate::recorder::Recorder;
 use crate::rest::{Rest, RestConfig, RestError, Trust};
 use crate::snowflake::Snowflake;
@@ -128,10 +128,7 @@ struct Place {
 }
 
 async fn place_of(rest: &Rest, config: &MainBotConfig) -> Result<Place, BotError> {
-    let me = rest.me().await?.id;
-    let guild = place::guild(rest, config.guild).await?;
-    let topic = format!("Latencies measured from {}. Written and read by netlat.", config.worker);
-    let channel = place::text_channel(rest, guild, config.worker.as_str(), &topic).await?;
+    let WorkerPlace { me, guild, channel } = place::of_worker(rest, config.guild, &config.worker).await?;
     let voice = match config.voice {
         true => Some(place::channel(rest, guild, place::VOICE_NAME, VOICE, "").await?),
         false => None,
@@ -167,7 +164,7 @@ pub(crate) fn is_away(error: &BotError) -> bool {
 }
 
 /// Makes the directory (0700) where it is missing and takes it for this process.
-pub(crate) fn claim(dir: &Path) -> Result<File, BotError> {
+pub fn claim(dir: &Path) -> Result<File, BotError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| BotError::Data { path, source }

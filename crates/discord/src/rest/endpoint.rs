@@ -76,6 +76,11 @@ impl Endpoint {
         }
     }
 
+    /// As an HTTP address, with its prefix.
+    pub fn http(&self) -> String {
+        format!("{}://{}{}", if self.tls { "https" } else { "http" }, self.authority(), self.prefix)
+    }
+
     /// As a WebSocket's address.
     pub fn websocket(&self) -> String {
         format!("{}://{}{}", if self.tls { "wss" } else { "ws" }, self.authority(), self.prefix)

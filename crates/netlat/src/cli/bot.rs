@@ -41,6 +41,9 @@ pub struct BotRun {
     /// Where the bot keeps what is not yet posted [default: $XDG_DATA_HOME/netlat/bot-ROLE-NAME]
     #[arg(long, env = "NETLAT_BOT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Main: do not start the Legion's discord.py bot beside it
+    #[arg(long, env = "NETLAT_NO_PYTHON")]
+    pub no_python: bool,
     /// Server: the running server's data directory, to whose API the records go [default: $XDG_DATA_HOME/netlat/server]
     #[arg(long, value_name = "DIR")]
     pub server_data_dir: Option<PathBuf>,
@@ -125,5 +128,57 @@ pub enum EmulateCommand {
         /// Print a configuration to start from
         #[arg(long)]
         example: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  netlat legion setup                     installs every bot whose language is here, from its registry\n  netlat legion --name nyc1               runs them, with a live table on a terminal\n  netlat legion --only discord.py,hikari --json\nlegion.toml (here, or in $XDG_CONFIG_HOME/netlat) may say which: bots = [\"discord.py\"], interval_s, post_s, stagger_s, turn_s, memory_mib.\nThe token comes from the tokens file, or from NETLAT_DISCORD_TOKEN."
+)]
+pub struct LegionArgs {
+    #[command(subcommand)]
+    pub command: Option<LegionCommand>,
+    #[command(flatten)]
+    pub run: LegionRun,
+}
+
+#[derive(Debug, Args)]
+pub struct LegionRun {
+    /// The worker beside which they measure [default: the stored credential's, else the host name]
+    #[arg(long, env = "NETLAT_NAME")]
+    pub name: Option<WorkerName>,
+    #[command(flatten)]
+    pub which: LegionWhich,
+    /// Every record as a line of JSON on stdout, and the bots' state at the end
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub discord: DiscordArgs,
+    /// Where the bots' journals and logs are [default: $XDG_DATA_HOME/netlat/legion-NAME]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct LegionWhich {
+    /// These libraries only
+    #[arg(long, value_name = "LIBRARY,...", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// The file that says which [default: legion.toml here, else in $XDG_CONFIG_HOME/netlat]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Where the bots are installed, for all workers of this host [default: $XDG_DATA_HOME/netlat/legion]
+    #[arg(long, env = "NETLAT_LEGION_DIR", value_name = "DIR")]
+    pub install_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LegionCommand {
+    /// Installs the bots' libraries from their registries, each by its ecosystem's own tool and lock file
+    #[command(after_help = "Example:\n  netlat legion setup --only discord.py,discord.js")]
+    Setup {
+        #[command(flatten)]
+        which: LegionWhich,
     },
 }

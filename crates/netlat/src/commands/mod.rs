@@ -6,6 +6,7 @@ pub mod dashboard;
 pub mod demo;
 pub mod emulate;
 pub mod export;
+pub mod legion;
 mod locate;
 pub mod path;
 pub mod probe;

@@ -111,6 +111,8 @@ impl Scene {
             }
         }
         command.env("HOME", self.dir.path());
+        // Installs from a registry, which scripts/check-legion.sh does.
+        command.env("NETLAT_NO_PYTHON", "1");
         command
     }
 

@@ -19,6 +19,8 @@ use discord::tokens::Tokens;
 use discord::{Pace, Snowflake};
 use model::{Deployment, WorkerName};
 
+use super::legion::beside::{self, Python};
+use super::legion::{Beside, LegionFile, configure};
 use super::stop_signal;
 use crate::Outcome;
 use crate::cli::{BotArgs, BotCommand, BotRun, DiscordArgs, Role};
@@ -61,7 +63,7 @@ pub fn trust(ca: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// Everything of a bot on one loop, so that it notices when that loop stands still.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(2)
         .thread_stack_size(512 * 1024)
@@ -99,7 +101,7 @@ pub fn tokens(args: &DiscordArgs, section: &BotSection) -> anyhow::Result<Tokens
     }
 }
 
-fn guild(args: &DiscordArgs, section: &BotSection, tokens: &Tokens) -> anyhow::Result<Option<Snowflake>> {
+pub fn guild(args: &DiscordArgs, section: &BotSection, tokens: &Tokens) -> anyhow::Result<Option<Snowflake>> {
     let configured = section.guild.as_deref().map(|text| id(text, "guild")).transpose()?;
     Ok(args.guild.map(Snowflake).or(configured).or(tokens.guild))
 }
@@ -136,15 +138,35 @@ fn main_bot(args: BotRun, config: &Config) -> anyhow::Result<Outcome> {
         clock: net::Clock::from_env()?,
         worker: name,
     };
-    // The Legion's bots in other languages will be started here, beside this one and for the same channel.
-    runtime()?.block_on(async {
+    let python = match args.no_python || section.python == Some(false) {
+        true => None,
+        false => Some(python(&bot, &args.discord, config)?),
+    };
+    let ended = runtime()?.block_on(async {
         let stop = stop_signal()?;
         discord::main_bot::run(bot, stop).await.map_err(anyhow::Error::from)
-    })?;
-    Ok(Outcome::Done)
+    });
+    if let Some(python) = python {
+        python.end();
+    }
+    ended.map(|()| Outcome::Done)
 }
 
-fn worker_name(worker_dir: &Path) -> anyhow::Result<WorkerName> {
+/// The bots in other languages begin with Python's, as the first of all these bots did.
+fn python(bot: &MainBotConfig, discord: &DiscordArgs, config: &Config) -> anyhow::Result<Python> {
+    let beside = Beside {
+        worker: bot.worker.clone(),
+        discord,
+        config,
+        kinds: beside::kinds()?,
+        root: data_dir(None, None, "legion")?,
+        data_dir: bot.data_dir.join("legion"),
+    };
+    let (config, rest) = configure(beside, &LegionFile::load(None)?)?;
+    Python::start(beside::Plan { config, rest })
+}
+
+pub fn worker_name(worker_dir: &Path) -> anyhow::Result<WorkerName> {
     if let Some(credential) = worker::Credential::load(worker_dir)? {
         return Ok(credential.name);
     }

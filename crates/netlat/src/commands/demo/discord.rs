@@ -65,6 +65,8 @@ impl Discord {
             fs::write(&settings, text).with_context(|| format!("cannot write {}", settings.display()))?;
             let place = if account.is_server { Place::Server } else { Place::City(&account.name) };
             let mut bot = lab.command(place, program)?;
+            // What is shown is this program's own; the Legion would install from a registry first.
+            bot.env("NETLAT_NO_PYTHON", "1");
             bot.args(["bot", "-b", "-r", if account.is_server { "server" } else { "main" }, "--name", &account.name]);
             bot.arg("--api").arg(format!("https://{address}/api/v10")).arg("--gateway").arg(format!("wss://{address}"));
             bot.arg("--ca").arg(&ca).arg("--tokens").arg(&tokens).arg("--config").arg(&settings);

@@ -1,0 +1,87 @@
+# Run by check-legion.sh inside the namespaces.
+set -euo pipefail
+fail() {
+    echo "check-legion: FAILED: $*" >&2
+    tail -n 15 "$WORK"/*.log "$WORK"/data/*.log >&2 2>/dev/null || true
+    exit 1
+}
+until_true() { # seconds command ...
+    local left=$(($1 * 5))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        left=$((left - 1))
+        [ $left -gt 0 ] || return 1
+        sleep 0.2
+    done
+}
+ip link set lo up
+cd "$WORK"
+export HOME=$WORK XDG_CONFIG_HOME=$WORK XDG_DATA_HOME=$WORK/share
+export NETLAT_DISCORD_API=http://127.0.0.1:8420/api/v10 NETLAT_DISCORD_GATEWAY=ws://127.0.0.1:8420
+TOKEN=MTQwMDAwMDAwMDAwMDAwMDAwMQ.emulated.token-of-bot
+admin=http://127.0.0.1:8790
+"$NETLAT" emulate discord --config "$HERE/emulator.toml" 2>emulator.log &
+until_true 20 curl -s "$admin/state" || fail "the emulator does not run"
+
+# No function: in the background that would be a shell of its own.
+export NETLAT_DISCORD_TOKEN=$TOKEN
+legion=("$NETLAT" legion --name nyc1 --file "$HERE/legion.toml" --install-dir "$LEGION" --data-dir data)
+"${legion[@]}" --json >said.jsonl 2>legion.log &
+pid=$!
+running() { [ "$(grep -c 'is in$' legion.log)" -ge "$1" ]; }
+until_true 60 running 5 || fail "not every bot is in"
+sleep "$((SECONDS_OF / 2))"
+# Killed without a word, it comes back.
+victim=$(pgrep -P "$pid" -o node) || fail "no node among the bots"
+kill -9 "$victim"
+until_true 30 running 6 || fail "the killed bot does not come back"
+sleep "$((SECONDS_OF - SECONDS_OF / 2))"
+kill -INT "$pid"
+wait "$pid" || fail "the Legion ends with an error"
+[ -z "$(pgrep -f '(bot\.(py|mjs)|discordgo/bot)$' || true)" ] || fail "a bot goes on"
+! grep -rq "$TOKEN" said.jsonl legion.log data || fail "the token was written down"
+
+# What the channel holds, as the server bot scrapes it.
+"$NETLAT" bot -b -r server --standalone --data-dir server-bot 2>server-bot.log &
+server_bot=$!
+scraped() { "$NETLAT" export --dataset discord --data-dir "$XDG_DATA_HOME/netlat/discord" --format jsonl --out scraped.jsonl && [ $((10 * $(grep -c . scraped.jsonl))) -ge $((9 * $(grep -c '"counter"' said.jsonl))) ]; }
+until_true 60 scraped || true
+kill -INT "$server_bot"
+wait "$server_bot" || fail "the server bot ends with an error"
+python3 "$HERE/compare.py" || fail "the figures"
+
+# A wrong token: one line of the Legion, and one of each bot by itself.
+if NETLAT_DISCORD_TOKEN=${TOKEN%bot}nobody "${legion[@]}" >out 2>err; then fail "a wrong token was taken"; fi
+[ "$(wc -l <err)" = 1 ] && grep -q 'token' err || { cat err >&2; fail "a wrong token is not one line"; }
+channel=$(curl -s "$admin/state" | python3 -c 'import json, sys; print(next(c["id"] for g in json.load(sys.stdin)["guilds"] for c in g["channels"] if c["name"] == "nyc1"))')
+alone() { # its token, directory, program ...
+    local token=$1 dir=$2
+    shift 2
+    (cd "$LEGION/$dir" && NETLAT_LEGION_CONTRACT=1 NETLAT_DISCORD_TOKEN=$token NETLAT_GUILD=1 NETLAT_CHANNEL=$channel NETLAT_WORKER=nyc1 \
+        NETLAT_INTERVAL_S=1 timeout 30 "$@" < <(sleep 20) 2>"$WORK/alone-$dir.log")
+}
+for bot in "discordpy venv/bin/python bot.py" "hikari venv/bin/python bot.py" "discordjs node bot.mjs" "oceanic node bot.mjs" "discordgo ./bot"; do
+    set -- $bot
+    if alone "${TOKEN%bot}nobody" "$@" >out; then fail "$1 took a wrong token"; fi
+    grep -q '"fatal".*"token"' out || { cat out >&2; fail "$1 does not say that the token is wrong"; }
+    [ "$(grep -c fatal out)" = 1 ] || fail "$1 says it twice"
+done
+
+# A supervisor that is killed takes its bots along: their stdin ends.
+"${legion[@]}" >out 2>killed.log &
+pid=$!
+until_true 60 grep -q 'is in$' killed.log || fail "no bot is in"
+kill -9 "$pid"
+gone() { [ -z "$(pgrep -f '(bot\.(py|mjs)|discordgo/bot)$' || true)" ]; }
+until_true 20 gone || fail "bots outlive their supervisor: $(pgrep -af '(bot\.(py|mjs)|discordgo/bot)$')"
+
+# A runtime that is missing: told, and the others go on; named, it is an error.
+mkdir bare
+for tool in python3 sh; do ln -s "$(command -v "$tool")" "bare/$tool"; done
+if PATH=$WORK/bare "$NETLAT" legion setup --only discord.js --install-dir empty 2>err; then fail "a missing Node.js was not noticed"; fi
+grep -q 'discord.js: node is not here: install Node.js' err || { cat err >&2; fail "what is missing is not named"; }
+if "$NETLAT" legion --only discord.rb 2>err; then fail "an unknown bot was taken"; fi
+grep -q "no bot called 'discord.rb'" err || { cat err >&2; fail "an unknown bot is not named"; }
+if "$NETLAT" legion --only hikari --install-dir empty 2>err; then fail "an uninstalled bot ran"; fi
+grep -q 'netlat legion setup --only hikari' err || { cat err >&2; fail "the setup is not named"; }
+echo "check-legion: ok"
