@@ -20,7 +20,8 @@ export HOME=$WORK XDG_CONFIG_HOME=$WORK XDG_DATA_HOME=$WORK/share
 export NETLAT_DISCORD_API=http://127.0.0.1:8420/api/v10 NETLAT_DISCORD_GATEWAY=ws://127.0.0.1:8420
 TOKEN=MTQwMDAwMDAwMDAwMDAwMDAwMQ.emulated.token-of-bot
 admin=http://127.0.0.1:8790
-"$NETLAT" emulate discord --config "$HERE/emulator.toml" 2>emulator.log &
+sed "s/delay_ms = 30\$/delay_ms = $DELAY_MS/" "$HERE/emulator.toml" >emulator.toml
+"$NETLAT" emulate discord --config emulator.toml 2>emulator.log &
 until_true 20 curl -s "$admin/state" || fail "the emulator does not run"
 
 # No function: in the background that would be a shell of its own.
@@ -29,16 +30,18 @@ legion=("$NETLAT" legion --name nyc1 --file "$HERE/legion.toml" --install-dir "$
 "${legion[@]}" --json >said.jsonl 2>legion.log &
 pid=$!
 running() { [ "$(grep -c 'is in$' legion.log)" -ge "$1" ]; }
-until_true 60 running 5 || fail "not every bot is in"
+until_true 60 running 6 || fail "not every bot is in"
 sleep "$((SECONDS_OF / 2))"
-# Killed without a word, it comes back.
-victim=$(pgrep -P "$pid" -o node) || fail "no node among the bots"
-kill -9 "$victim"
-until_true 30 running 6 || fail "the killed bot does not come back"
+if [ -z "$FIGURES" ]; then
+    # Killed without a word, it comes back.
+    victim=$(pgrep -P "$pid" -o node) || fail "no node among the bots"
+    kill -9 "$victim"
+    until_true 30 running 7 || fail "the killed bot does not come back"
+fi
 sleep "$((SECONDS_OF - SECONDS_OF / 2))"
 kill -INT "$pid"
 wait "$pid" || fail "the Legion ends with an error"
-[ -z "$(pgrep -f '(bot\.(py|mjs)|discordgo/bot)$' || true)" ] || fail "a bot goes on"
+[ -z "$(pgrep -f '((bot\.(py|mjs)|discordgo/bot)| Bot)$' || true)" ] || fail "a bot goes on"
 ! grep -rq "$TOKEN" said.jsonl legion.log data || fail "the token was written down"
 
 # What the channel holds, as the server bot scrapes it.
@@ -49,6 +52,20 @@ until_true 60 scraped || true
 kill -INT "$server_bot"
 wait "$server_bot" || fail "the server bot ends with an error"
 python3 "$HERE/compare.py" || fail "the figures"
+[ -z "$FIGURES" ] || exit 0
+
+# Bots whose loop is blocked now and then say so of what was measured meanwhile.
+NETLAT_LEGION_STALL=1000:300 timeout -s INT 12 "${legion[@]}" --only discord.py,hikari,discord.js,oceanic --data-dir stalled --json >stalled.jsonl 2>stalled.log || [ $? = 124 ]
+python3 - <<'END' || fail "stalls"
+import json
+records = [json.loads(line) for line in open("stalled.jsonl")]
+for library in ("discord.py", "hikari", "discord.js", "oceanic"):
+    own = [r for r in records if r.get("library", "").startswith(library + " ")]
+    flagged = [r["app_us"] for r in own if "event-loop-stall" in r.get("flags", [])]
+    clear = [r["app_us"] for r in own if not r.get("flags") and r.get("app_us")]
+    assert len(flagged) >= 3 and len(clear) >= 3, (library, len(flagged), len(clear))
+    print(f"{library}: {len(flagged)} of {len(own)} flagged as stalled, {max(flagged) / 1e3:.0f} ms at most, {max(clear) / 1e3:.0f} ms of the others")
+END
 
 # A wrong token: one line of the Legion, and one of each bot by itself.
 if NETLAT_DISCORD_TOKEN=${TOKEN%bot}nobody "${legion[@]}" >out 2>err; then fail "a wrong token was taken"; fi
@@ -60,8 +77,10 @@ alone() { # its token, directory, program ...
     (cd "$LEGION/$dir" && NETLAT_LEGION_CONTRACT=1 NETLAT_DISCORD_TOKEN=$token NETLAT_GUILD=1 NETLAT_CHANNEL=$channel NETLAT_WORKER=nyc1 \
         NETLAT_INTERVAL_S=1 timeout 30 "$@" < <(sleep 20) 2>"$WORK/alone-$dir.log")
 }
-for bot in "discordpy venv/bin/python bot.py" "hikari venv/bin/python bot.py" "discordjs node bot.mjs" "oceanic node bot.mjs" "discordgo ./bot"; do
+for bot in "discordpy venv/bin/python bot.py" "hikari venv/bin/python bot.py" "discordjs node bot.mjs" "oceanic node bot.mjs" "discordgo ./bot" "jda java -cp lib/*:classes Bot"; do
+    set -f
     set -- $bot
+    set +f
     if alone "${TOKEN%bot}nobody" "$@" >out; then fail "$1 took a wrong token"; fi
     grep -q '"fatal".*"token"' out || { cat out >&2; fail "$1 does not say that the token is wrong"; }
     [ "$(grep -c fatal out)" = 1 ] || fail "$1 says it twice"
@@ -72,8 +91,30 @@ done
 pid=$!
 until_true 60 grep -q 'is in$' killed.log || fail "no bot is in"
 kill -9 "$pid"
-gone() { [ -z "$(pgrep -f '(bot\.(py|mjs)|discordgo/bot)$' || true)" ]; }
-until_true 20 gone || fail "bots outlive their supervisor: $(pgrep -af '(bot\.(py|mjs)|discordgo/bot)$')"
+gone() { [ -z "$(pgrep -f '((bot\.(py|mjs)|discordgo/bot)| Bot)$' || true)" ]; }
+until_true 20 gone || fail "bots outlive their supervisor: $(pgrep -af '((bot\.(py|mjs)|discordgo/bot)| Bot)$')"
+
+# A main bot brings discord.py along, and takes it with it; told not to, it does not.
+mkdir -p "$XDG_DATA_HOME/netlat" netlat
+ln -s "$LEGION" "$XDG_DATA_HOME/netlat/legion"
+cp "$HERE/legion.toml" netlat/
+"$NETLAT" bot -b -r main --name fra1 --data-dir main 2>main.log &
+pid=$!
+in_channel() { # channel words
+    local id
+    id=$(curl -s "$admin/state" | python3 -c 'import json, sys; print(next(c["id"] for g in json.load(sys.stdin)["guilds"] for c in g["channels"] if c["name"] == sys.argv[1]))' "$1")
+    curl -s "$admin/channels/$id/messages" | grep -q "$2"
+}
+until_true 60 in_channel fra1 'library[^,]*discord.py 2' || fail "a main bot has no discord.py beside it"
+kill -INT "$pid"
+wait "$pid" || fail "the main bot ends with an error"
+gone || fail "its discord.py goes on"
+"$NETLAT" bot -b -r main --name ams1 --data-dir main2 --no-python 2>main2.log &
+pid=$!
+sleep 13
+gone || fail "--no-python was not heeded"
+kill -INT "$pid"
+wait "$pid" || fail "the main bot ends with an error"
 
 # A runtime that is missing: told, and the others go on; named, it is an error.
 mkdir bare

@@ -312,8 +312,11 @@ impl<'a> Bot<'a> {
 
     /// What is left at the end, as far as it fits into a moment.
     async fn last_post(&mut self, life: &mut Running) {
+        // Each post is an echo, and so a record, of its own: those wait for the next start.
+        let (boot, last) = (self.boot, self.counter);
+        let is_earlier = move |record: &Record| record.id.boot != boot || record.id.counter <= last;
         let posting = async {
-            while !self.journal.is_empty() {
+            while self.journal.oldest(1).first().is_some_and(is_earlier) {
                 if self.post(life).await.is_err() {
                     return;
                 }

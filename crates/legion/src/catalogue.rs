@@ -26,6 +26,8 @@ pub(crate) enum Tools {
     Node,
     /// `go build`, which fetches what `go.sum` names.
     Go,
+    /// Maven for the libraries, whose versions its file names exactly, and `javac`.
+    Java,
 }
 
 macro_rules! files {
@@ -95,6 +97,14 @@ pub const KINDS: &[Kind] = &[
         tools: Tools::Go,
         memory_mib: 15,
     },
+    Kind {
+        library: "JDA",
+        language: "java",
+        directory: "jda",
+        files: files!("java/jda/Bot.java", "java/jda/pom.xml"),
+        tools: Tools::Java,
+        memory_mib: 150,
+    },
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +148,7 @@ impl Tools {
             }
             Tools::Node => (invocation("Node.js", "node", &["--version"]), "install Node.js 18 or newer with npm"),
             Tools::Go => (invocation("Go", "go", &["version"]), "install Go 1.22 or newer"),
+            Tools::Java => (invocation("Java", "java", &["-version"]), "install a JDK 17 or newer with Maven"),
         }
     }
 
@@ -167,6 +178,20 @@ impl Tools {
                 &["ci", "--omit=dev", "--no-audit", "--no-fund", "--ignore-scripts"],
             )],
             Tools::Go => vec![invocation("building with modules", "go", &["build", "-trimpath", "-o", "bot", "."])],
+            Tools::Java => vec![
+                invocation(
+                    "installing from Maven Central",
+                    "mvn",
+                    &[
+                        "-B",
+                        "-q",
+                        "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies",
+                        "-DoutputDirectory=lib",
+                        "-DincludeScope=runtime",
+                    ],
+                ),
+                invocation("compiling", "javac", &["-cp", "lib/*", "-d", "classes", "Bot.java"]),
+            ],
         }
     }
 
@@ -176,6 +201,8 @@ impl Tools {
             Tools::Python => invocation("", dir.join("venv/bin/python"), &["-u", "-B", "bot.py"]),
             Tools::Node => invocation("", "node", &["bot.mjs"]),
             Tools::Go => invocation("", dir.join("bot"), &[]),
+            // A small heap and one collector's thread: it shares its host with what it measures beside.
+            Tools::Java => invocation("", "java", &["-Xmx128m", "-XX:+UseSerialGC", "-cp", "lib/*:classes", "Bot"]),
         }
     }
 }

@@ -44,7 +44,15 @@ pub async fn runtime(kind: &Kind) -> Result<String, InstallError> {
     let output =
         tokio::time::timeout(VERSION, command.output()).await.map_err(|_| missing())?.map_err(|_| missing())?;
     let text = String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
-    let line: String = text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(60).collect();
+    // Told what to prefer by its environment, a JVM says so first.
+    let line: String = text
+        .lines()
+        .find(|line| !line.starts_with("Picked up"))
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(60)
+        .collect();
     if output.status.success() && !line.is_empty() { Ok(line) } else { Err(missing()) }
 }
 

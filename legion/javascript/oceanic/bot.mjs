@@ -52,7 +52,7 @@ const goes = run({
 if (goes) {
   client.connect().catch((error) => {
     const text = clean(error);
-    if (error.status === 401 || /401|invalid token|unauthorized/i.test(text)) fatal('token', 'Discord refuses the token');
+    if ([error, error.cause].some((one) => one?.status === 401) || /401|invalid token|unauthorized/i.test(text)) fatal('token', 'Discord refuses the token');
     else {
       console.error(text);
       process.exit(1);
