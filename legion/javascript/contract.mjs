@@ -14,6 +14,9 @@ export const now = () => [performance.now(), Math.round((performance.timeOrigin 
 
 export const say = (kind, fields) => process.stdout.write(`${JSON.stringify({ [kind]: fields })}\n`);
 
+// Whoever listened is gone, and so is what this is for.
+process.stdout.on('error', () => process.exit(0));
+
 let isOver = false;
 export function fatal(why, problem) {
   if (isOver) return;
@@ -33,8 +36,9 @@ function own(ms) {
 
 // When this event loop stood still: a timer that wakes late.
 const stalls = [];
+let woke = performance.now();
 function watch() {
-  let woke = performance.now();
+  woke = performance.now();
   setInterval(() => {
     const at = performance.now();
     if (at - woke - TICK_MS >= STALL_MS) {
@@ -52,8 +56,12 @@ function watch() {
     }, every);
   }
 }
-const flags = (begun, ended) =>
-  (stalls.some(([from, to]) => from < ended && begun < to) ? ['event-loop-stall'] : []);
+function flags(begun, ended) {
+  const at = performance.now();
+  // One that has just ended is known before the timer had its turn.
+  const late = at - woke - TICK_MS >= STALL_MS ? [[woke, at]] : [];
+  return [...stalls, ...late].some(([from, to]) => from < ended && begun < to) ? ['event-loop-stall'] : [];
+}
 
 const heard = new Map();
 export function hear(message) {

@@ -24,7 +24,11 @@ class Fatal(Exception):
 
 
 def say(kind, **fields):
-    print(json.dumps({kind: fields}), flush=True)
+    try:
+        print(json.dumps({kind: fields}), flush=True)
+    except BrokenPipeError:
+        # Whoever listened is gone, and so is what this is for.
+        os._exit(0)
 
 
 def hello(library, version):
@@ -48,14 +52,18 @@ class Stalls:
 
     def __init__(self):
         self.last = []
+        self.woke = None
+
+    def is_late(self, now):
+        return self.woke is not None and now - self.woke - self.TICK_S >= STALL_S
 
     async def watch(self):
         while True:
-            begun = time.perf_counter()
+            self.woke = time.perf_counter()
             await asyncio.sleep(self.TICK_S)
             now = time.perf_counter()
-            if now - begun - self.TICK_S >= STALL_S:
-                self.last = [*self.last[-31:], (begun, now)]
+            if self.is_late(now):
+                self.last = [*self.last[-31:], (self.woke, now)]
 
     async def make(self):
         """For tests: stands still every so often for so long."""
@@ -67,9 +75,9 @@ class Stalls:
                 time.sleep(lasting)
 
     def flags(self, begun, ended):
-        # One that is not over yet has not been seen by the timer.
-        late = time.perf_counter() - begun >= STALL_S and any(a < ended and begun < b for a, b in self.last)
-        return ["event-loop-stall"] if late else []
+        # One that has just ended is known before the timer had its turn.
+        late = [(self.woke, time.perf_counter())] if self.is_late(time.perf_counter()) else []
+        return ["event-loop-stall"] if any(a < ended and begun < b for a, b in self.last + late) else []
 
 
 class Bench:
@@ -162,7 +170,8 @@ class Bench:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # A library may lose a cancellation, and ends once it is closed.
+            await asyncio.wait(tasks, timeout=2)
 
 
 def main(library, version, run):

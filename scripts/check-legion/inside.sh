@@ -26,8 +26,8 @@ until_true 20 curl -s "$admin/state" || fail "the emulator does not run"
 
 # No function: in the background that would be a shell of its own.
 export NETLAT_DISCORD_TOKEN=$TOKEN
-legion=("$NETLAT" legion --name nyc1 --file "$HERE/legion.toml" --install-dir "$LEGION" --data-dir data)
-"${legion[@]}" --json >said.jsonl 2>legion.log &
+legion=("$NETLAT" legion --name nyc1 --file "$HERE/legion.toml" --install-dir "$LEGION")
+"${legion[@]}" --data-dir data --json >said.jsonl 2>legion.log &
 pid=$!
 running() { [ "$(grep -c 'is in$' legion.log)" -ge "$1" ]; }
 until_true 60 running 6 || fail "not every bot is in"
@@ -55,7 +55,7 @@ python3 "$HERE/compare.py" || fail "the figures"
 [ -z "$FIGURES" ] || exit 0
 
 # Bots whose loop is blocked now and then say so of what was measured meanwhile.
-NETLAT_LEGION_STALL=1000:300 timeout -s INT 12 "${legion[@]}" --only discord.py,hikari,discord.js,oceanic --data-dir stalled --json >stalled.jsonl 2>stalled.log || [ $? = 124 ]
+NETLAT_LEGION_STALL=1000:300 timeout -s INT 12 "${legion[@]}" --only discord.py,hikari,discord.js,oceanic --data-dir stalled --json >stalled.jsonl 2>stalled.log || [ $? = 124 ] || fail "the Legion with stalls"
 python3 - <<'END' || fail "stalls"
 import json
 records = [json.loads(line) for line in open("stalled.jsonl")]
@@ -68,7 +68,7 @@ for library in ("discord.py", "hikari", "discord.js", "oceanic"):
 END
 
 # A wrong token: one line of the Legion, and one of each bot by itself.
-if NETLAT_DISCORD_TOKEN=${TOKEN%bot}nobody "${legion[@]}" >out 2>err; then fail "a wrong token was taken"; fi
+if NETLAT_DISCORD_TOKEN=${TOKEN%bot}nobody "${legion[@]}" --data-dir data >out 2>err; then fail "a wrong token was taken"; fi
 [ "$(wc -l <err)" = 1 ] && grep -q 'token' err || { cat err >&2; fail "a wrong token is not one line"; }
 channel=$(curl -s "$admin/state" | python3 -c 'import json, sys; print(next(c["id"] for g in json.load(sys.stdin)["guilds"] for c in g["channels"] if c["name"] == "nyc1"))')
 alone() { # its token, directory, program ...
@@ -87,7 +87,7 @@ for bot in "discordpy venv/bin/python bot.py" "hikari venv/bin/python bot.py" "d
 done
 
 # A supervisor that is killed takes its bots along: their stdin ends.
-"${legion[@]}" >out 2>killed.log &
+"${legion[@]}" --data-dir data >out 2>killed.log &
 pid=$!
 until_true 60 grep -q 'is in$' killed.log || fail "no bot is in"
 kill -9 "$pid"

@@ -30,7 +30,10 @@ func say(kind string, what fields) {
 	}
 	out.Lock()
 	defer out.Unlock()
-	os.Stdout.Write(append(line, '\n'))
+	if _, err := os.Stdout.Write(append(line, '\n')); err != nil {
+		// Whoever listened is gone, and so is what this is for.
+		os.Exit(0)
+	}
 }
 
 func fatal(why, problem string) {
