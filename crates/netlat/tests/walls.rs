@@ -38,6 +38,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "worker",
             "discord",
             "discord-emulator",
+            "legion",
         ],
     ),
 ];
@@ -50,7 +51,10 @@ const ONLY_IN: [(&str, &[&str]); 10] = [
     ("clap", &["netlat"]),
     ("reqwest", &["worker", "alerts"]),
     ("libc", &["net"]),
-    ("tokio", &["resolver", "dashboard", "alerts", "server", "worker", "netlat", "discord", "discord-emulator"]),
+    (
+        "tokio",
+        &["resolver", "dashboard", "alerts", "server", "worker", "netlat", "discord", "legion", "discord-emulator"],
+    ),
     ("twilight-gateway", &["discord"]),
     ("davey", &["discord"]),
     ("hickory-proto", &["resolver", "discord-emulator"]),

@@ -42,7 +42,7 @@ pub struct BotRun {
     #[arg(long, env = "NETLAT_BOT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Main: do not start the Legion's discord.py bot beside it
-    #[arg(long, env = "NETLAT_NO_PYTHON")]
+    #[arg(long, env = "NETLAT_NO_PYTHON", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_python: bool,
     /// Server: the running server's data directory, to whose API the records go [default: $XDG_DATA_HOME/netlat/server]
     #[arg(long, value_name = "DIR")]
