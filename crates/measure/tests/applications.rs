@@ -1,6 +1,7 @@
 //! Order statistics of records against values worked out by hand.
 
 use measure::applications::Applications;
+use model::report::MediaSource;
 use model::{BootId, Instrument, Measurement, Metric, Record, RecordId, UnixNanos, WorkerName};
 
 fn record(counter: u64, app_ms: Option<u64>, network_ms: Option<u64>) -> Record {
@@ -43,4 +44,37 @@ fn unanswered_exchanges_leave_no_latency() {
     let (applications, _) = all.finish(&|_| None);
     assert_eq!((applications[0].app_ms, applications[0].overhead_ms), (None, None));
     assert_eq!(applications[0].network_ms.map(|network| network.min), Some(3.0));
+}
+
+/// A media host is known from where it was learned: a worker's DNS, its configuration, or a bot's own voice.
+#[test]
+fn media_hosts_are_told_apart_by_who_learned_of_them() {
+    let mut all = Applications::default();
+    let ping = |n, library: &str, target: &str, flag: Option<&str>| {
+        let mut ping = record(n, None, None);
+        ping.instrument.library = library.to_owned();
+        ping.measured.metric = Metric::MediaPing;
+        ping.measured.target = target.to_owned();
+        ping.measured.connect_us = Some(n * 1000);
+        ping.measured.flags.clear();
+        flag.into_iter().for_each(|flag| ping.measured.flag(flag));
+        ping
+    };
+    let worker = model::record::WORKER_LIBRARY;
+    all.add(&ping(1, worker, "newark1.discord.media", Some("port-2053")));
+    all.add(&ping(2, worker, "newark1.discord.media:443", Some("configured")));
+    all.add(&ping(3, "twilight 0.18", "newark1.discord.media:8443", None));
+    let (applications, media) = all.finish(&|_| None);
+    assert!(applications.is_empty(), "they time no application");
+    let mut seen: Vec<_> = media.iter().map(|one| (one.tcp_ms, one.source)).collect();
+    seen.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap());
+    assert_eq!(
+        seen,
+        [
+            (Some(1.0), MediaSource::Dns),
+            (Some(2.0), MediaSource::Configured),
+            (Some(3.0), MediaSource::VoiceServerUpdate)
+        ]
+    );
+    assert!(media.iter().all(|one| one.host == "newark1.discord.media"));
 }
