@@ -40,7 +40,7 @@ pub(crate) fn micros(span: Duration) -> u64 {
 
 /// A latency this close to the heartbeat interval is a library's mistake more often than a latency: it counted from the
 /// beat before.
-fn near_interval(app: Duration, interval: Duration) -> bool {
+pub fn near_interval(app: Duration, interval: Duration) -> bool {
     !interval.is_zero() && app.abs_diff(interval) < interval / 20
 }
 

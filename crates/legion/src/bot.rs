@@ -70,9 +70,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> Bot<'a> {
-    /// `data`: where it keeps what was not yet posted, and its log.
+    /// `data`: where it keeps what was not yet posted, and its log; a directory that is there.
     pub(crate) fn open(kind: &'static Kind, index: usize, shared: &'a Shared, data: &Path) -> io::Result<Bot<'a>> {
-        std::fs::create_dir_all(data)?;
         let journal = Journal::open(&data.join(format!("{}.jsonl", kind.directory)))?;
         let bot = Bot {
             kind,
@@ -257,19 +256,19 @@ impl<'a> Bot<'a> {
             Some(Ok(Line::Fatal { why, problem })) => {
                 return Some(format!("{} ({})", printable(&problem, 300), printable(&why, 20)));
             }
-            Some(Err(error)) => self.refuse(life, &error.to_string()),
-            None => self.refuse(life, "a line that is no UTF-8"),
+            Some(Err(error)) => self.refuse(&error.to_string()),
+            None => self.refuse("a line that is no UTF-8"),
         }
         None
     }
 
-    fn refuse(&self, _: &Running, problem: &str) {
+    fn refuse(&self, problem: &str) {
         tracing::debug!("{}: {problem}", self.kind.library);
         self.tell(|status| status.dropped_lines += 1);
     }
 
     fn measured(&mut self, life: &Running, measured: &Measured) {
-        let Some(hello) = &life.hello else { return self.refuse(life, "a measurement before its hello") };
+        let Some(hello) = &life.hello else { return self.refuse("a measurement before its hello") };
         let places = lock(&self.shared.places).clone();
         let place = if measured.metric == Metric::GatewayHeartbeat { &places.gateway } else { &places.api };
         let mut record = measured.record();
@@ -280,7 +279,7 @@ impl<'a> Bot<'a> {
             measured: record,
         };
         if let Err(error) = record.check() {
-            return self.refuse(life, &error.to_string());
+            return self.refuse(&error.to_string());
         }
         self.counter += 1;
         if let Err(error) = self.journal.push(record.clone()) {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use discord::recorder::near_interval;
 use model::{Measurement, Metric, UnixNanos};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -94,11 +95,6 @@ impl Order<'_> {
     }
 }
 
-/// This close to the heartbeat interval a latency is a library's mistake more often than a latency: it counted from the beat before.
-fn near(ms: f64, interval_ms: f64) -> bool {
-    interval_ms > 0.0 && (ms - interval_ms).abs() < interval_ms / 20.0
-}
-
 impl Measured {
     /// The record's part that the bot knows; the traps of its library are flagged.
     pub(crate) fn record(&self) -> Measurement {
@@ -119,12 +115,11 @@ impl Measured {
         if let Some(word) = self.own.as_ref().filter(|_| self.own_ms.is_none()).and_then(trap) {
             record.flag(word);
         }
-        let interval = self.interval_ms.unwrap_or(0.0);
-        let exceeds = self.own_ms.zip(self.app_ms).is_some_and(|(own, app)| near(own - app, interval));
-        if exceeds
-            || self.own_ms.is_some_and(|own| near(own, interval))
-            || self.app_ms.is_some_and(|app| near(app, interval))
-        {
+        // The library's own, or by how much it exceeds the raw one.
+        let span = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
+        let exceeds = self.own_ms.zip(self.app_ms).map(|(own, app)| own - app);
+        let interval = span(self.interval_ms.unwrap_or(0.0));
+        if [self.own_ms, self.app_ms, exceeds].into_iter().flatten().any(|ms| near_interval(span(ms), interval)) {
             record.flag("near-interval");
         }
         if record.app_us.is_none() && record.flags.is_empty() {

@@ -11,6 +11,7 @@ use super::http::{ANSWER, Answer, exchange};
 use super::socket::GatewayConnection;
 use super::{CheckConfig, Row, Step, voice};
 use crate::gateway::{Event, Frame};
+use crate::main_bot::intents;
 use crate::rest::connection::Connection;
 use crate::snowflake::Snowflake;
 use crate::types::{Channel, Message, TEXT, VOICE};
@@ -22,8 +23,6 @@ const ENOUGH: Duration = Duration::from_secs(4);
 /// An event that was not there by then is not waited for.
 const ECHO: Duration = Duration::from_secs(5);
 const DELETING: Duration = Duration::from_secs(2);
-/// `GUILDS`, `GUILD_VOICE_STATES`, `GUILD_MESSAGES`: none of them is privileged.
-const INTENTS: u64 = 1 | 1 << 7 | 1 << 9;
 const CONTENT: &str = "netlat check: how long a message takes (deleted at once)";
 /// `SUPPRESS_NOTIFICATIONS`.
 const SILENT: u64 = 1 << 12;
@@ -90,7 +89,7 @@ async fn enter(
 ) -> Result<Session<'_>, String> {
     let Some(token) = &config.token else { return Err("needs a token".to_owned()) };
     let properties = json!({ "os": "linux", "browser": "netlat", "device": "netlat" });
-    let d = json!({ "token": token.reveal(), "intents": INTENTS, "properties": properties });
+    let d = json!({ "token": token.reveal(), "intents": intents().bits(), "properties": properties });
     let ready = async {
         gateway.send(json!({ "op": 2, "d": d }).to_string()).await?;
         loop {
@@ -210,7 +209,7 @@ impl Session<'_> {
         let outcome = outcome.map_err(|problem| match (problem.is_empty(), posted) {
             (false, _) => problem,
             (true, Some(_)) => "Discord took the message, and no event of it came in time".to_owned(),
-            (true, None) => "no answer to the POST in time".to_owned(),
+            (true, None) => "no answer to the POST in time; its message may stand in the channel".to_owned(),
         });
         // Whichever of the two told its id.
         if let Some(message) = posted.or_else(|| heard.first().map(|(message, _)| *message)) {

@@ -205,7 +205,8 @@ impl MainBot {
     }
 }
 
-fn intents() -> Intents {
+/// None of them is privileged.
+pub(crate) fn intents() -> Intents {
     Intents::GUILDS | Intents::GUILD_MESSAGES | Intents::GUILD_VOICE_STATES
 }
 

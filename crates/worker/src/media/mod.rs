@@ -103,26 +103,13 @@ pub struct MediaConfig {
 /// How often media hosts are pinged unless told otherwise.
 pub const MEDIA_EVERY: Duration = Duration::from_secs(60);
 
-/// Ports of this process itself: what goes from there is no program's that wants voice.
+/// Ports from which this process itself asks resolvers and connects: what goes from there is no program's that wants voice.
 #[derive(Debug, Default)]
-pub(crate) struct OwnPorts {
-    queries: Mutex<VecDeque<(u16, Instant)>>,
-    connects: Mutex<VecDeque<(u16, Instant)>>,
-}
+pub(crate) struct OwnPorts(Mutex<VecDeque<(u16, Instant)>>);
 
 impl OwnPorts {
-    /// Asks a resolver from there, from now on.
     fn add(&self, port: u16) {
-        OwnPorts::push(&self.queries, port);
-    }
-
-    /// Connected to a media host from there, just now.
-    fn add_connect(&self, port: u16) {
-        OwnPorts::push(&self.connects, port);
-    }
-
-    fn push(ports: &Mutex<VecDeque<(u16, Instant)>>, port: u16) {
-        let mut ports = lock(ports);
+        let mut ports = lock(&self.0);
         while ports.front().is_some_and(|(_, at)| at.elapsed() > OWN) {
             ports.pop_front();
         }
@@ -130,11 +117,7 @@ impl OwnPorts {
     }
 
     fn contains(&self, port: u16) -> bool {
-        lock(&self.queries).iter().any(|(own, at)| *own == port && at.elapsed() <= OWN)
-    }
-
-    fn connected(&self, port: u16) -> bool {
-        lock(&self.connects).iter().any(|(own, at)| *own == port && at.elapsed() <= OWN)
+        lock(&self.0).iter().any(|(own, at)| *own == port && at.elapsed() <= OWN)
     }
 }
 
@@ -336,7 +319,7 @@ pub(crate) async fn run_forever(
                     // The oldest are at the back.
                     while opened.back().is_some_and(|(_, _, at)| at.elapsed() >= OPENED) {
                         let Some((peer, client_port, _)) = opened.pop_back() else { break };
-                        if !shared.own.connected(client_port) && lock(&seen).open(peer) {
+                        if !shared.own.contains(client_port) && lock(&seen).open(peer) {
                             news.notify_one();
                         }
                     }

@@ -84,7 +84,7 @@ pub(super) async fn ping(
     match connected {
         Some(Connected { took, port }) => {
             measured.connect_us = took.map(micros);
-            own.add_connect(port);
+            own.add(port);
         }
         None => measured.flag("no-tcp"),
     }
