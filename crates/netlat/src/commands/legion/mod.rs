@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use discord::rest::{Endpoint, Rest, RestConfig, Trust};
 use legion::{BotStatus, Kind, LegionConfig};
 use model::WorkerName;
@@ -164,7 +164,7 @@ fn bots(args: LegionRun, config: &Config) -> anyhow::Result<Outcome> {
             kinds,
             root,
         };
-        let (legion, rest) = configure(beside, &file).context("netlat legion")?;
+        let (legion, rest) = configure(beside, &file)?;
         let is_json = args.json;
         let told = move |record: &model::Record| {
             if is_json && let Ok(line) = serde_json::to_string(record) {

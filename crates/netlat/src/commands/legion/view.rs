@@ -9,16 +9,17 @@ use model::Metric;
 use crate::table;
 
 const EVERY: Duration = Duration::from_secs(2);
+/// To the upper left, and nothing left below: log lines come between two pictures, so no count of lines tells where the last began.
+const CLEAR: &str = "\x1b[H\x1b[J";
 
 pub struct Table {
     is_live: bool,
-    painted: usize,
     last: Option<Instant>,
 }
 
 impl Table {
     pub fn new(is_live: bool) -> Table {
-        Table { is_live, painted: 0, last: None }
+        Table { is_live, last: None }
     }
 
     pub fn show(&mut self, statuses: &[BotStatus]) {
@@ -26,22 +27,14 @@ impl Table {
             return;
         }
         self.last = Some(Instant::now());
-        let picture = picture(statuses);
         let mut out = std::io::stdout().lock();
         // A terminal that went away is no reason to stop measuring.
-        if self.painted > 0 {
-            let _ = write!(out, "\x1b[{}A\x1b[J", self.painted);
-        }
-        self.painted = picture.lines().count();
-        let _ = out.write_all(picture.as_bytes()).and_then(|()| out.flush());
+        let _ = write!(out, "{CLEAR}{}", picture(statuses)).and_then(|()| out.flush());
     }
 
     pub fn end(&mut self, statuses: &[BotStatus]) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if self.painted > 0 {
-            write!(out, "\x1b[{}A\x1b[J", self.painted)?;
-        }
-        out.write_all(picture(statuses).as_bytes())
+        let clear = if self.is_live { CLEAR } else { "" };
+        write!(std::io::stdout().lock(), "{clear}{}", picture(statuses))
     }
 }
 
