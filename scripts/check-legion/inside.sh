@@ -116,6 +116,20 @@ gone || fail "--no-python was not heeded"
 kill -INT "$pid"
 wait "$pid" || fail "the main bot ends with an error"
 
+# Where memory is short, bots take turns: these two together would need more than there is.
+{ printf 'bots = ["discord.py", "hikari"]\nmemory_mib = 80\nturn_s = 6\n'; grep -E '^(interval|post|stagger)_s' "$HERE/legion.toml"; } >short.toml
+"$NETLAT" legion --name nyc1 --file short.toml --install-dir "$LEGION" --data-dir short 2>short.log >out &
+pid=$!
+turned() { [ "$(grep -c 'discord.py is in' short.log)" -ge 2 ] && grep -q 'hikari is in' short.log; }
+for _ in $(seq 300); do
+    [ "$(pgrep -fc 'bot\.py$')" -le 1 ] || fail "two bots run where one fits"
+    turned && break
+    sleep 0.2
+done
+turned && grep -q 'take turns' short.log || fail "no turns"
+kill -INT "$pid"
+wait "$pid" || fail "the Legion in turns ends with an error"
+
 # A runtime that is missing: told, and the others go on; named, it is an error.
 mkdir bare
 for tool in python3 sh; do ln -s "$(command -v "$tool")" "bare/$tool"; done
