@@ -40,6 +40,9 @@ worker=$!
 until_true 20 grep -q 'watching the DNS of lo' "$WORK/worker.log" || fail "the worker does not watch"
 
 python3 "$HERE/ask.py" "$CHROMIUM" || fail "the clients"
+# The last that is waited for: a ping of the port to which the last client connected.
+port_is_known() { "$NETLAT" export --dataset discord --data-dir "$WORK/server" --format jsonl --out "$WORK/so-far.jsonl" && grep -q port-2053 "$WORK/so-far.jsonl"; }
+until_true 30 port_is_known || fail "no ping of the port that was connected to"
 sleep 3
 kill -0 $worker || fail "the worker ended"
 kill -INT $worker && wait $worker || fail "the worker ends with an error"

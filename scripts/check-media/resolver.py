@@ -101,7 +101,15 @@ udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.bind(("127.0.0.53", 53))
 threading.Thread(target=udp_server, args=(udp,), daemon=True).start()
 threading.Thread(target=tcp_server, args=(listener(("127.0.0.53", 53)),), daemon=True).start()
-hosts = [listener(("127.0.0.9", 443)), listener(("127.0.0.9", 444)), listener(("127.0.0.10", 2053)), listener(("::1", 443))]
+
+
+def media_host(sock):
+    while True:
+        sock.accept()[0].close()
+
+
+for at in [("127.0.0.9", 443), ("127.0.0.9", 444), ("127.0.0.10", 2053), ("::1", 443)]:
+    threading.Thread(target=media_host, args=(listener(at),), daemon=True).start()
 print("ready", flush=True)
 while True:
     time.sleep(3600)
